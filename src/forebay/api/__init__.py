@@ -1,0 +1,1 @@
+"""Kinds: types, defaults, validation, conditions and names; pure."""

@@ -1,0 +1,1 @@
+"""Blobs, manifests, views, pins and eviction on one node's disk."""

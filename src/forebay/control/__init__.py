@@ -1,0 +1,1 @@
+"""Forebay's controllers: read and write objects, cannot tell which home they are in."""

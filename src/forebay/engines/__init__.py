@@ -1,0 +1,1 @@
+"""Model servers that run in pods of the embedded home."""

@@ -1,0 +1,1 @@
+"""The data plane: requests to ready pods."""

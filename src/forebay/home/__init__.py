@@ -1,0 +1,1 @@
+"""The embedded home: API server, workload controllers, pods as processes."""

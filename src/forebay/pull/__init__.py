@@ -1,0 +1,1 @@
+"""The transfer engine: fetch, verify, resume; knows nothing of stores."""

@@ -1,0 +1,1 @@
+"""Where models come from: a URI becomes an immutable listing, then requests."""

@@ -1,0 +1,1 @@
+"""The narrow waist: seven verbs over Kubernetes objects, in two homes."""
