@@ -1,0 +1,104 @@
+"""The SQLite file: one writer thread, immediate transactions, write-ahead log with full synchronisation.
+
+A confirmed write survives a power cut: without that, promise S1 (revisions only grow) would not hold.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from forebay.errors import Exhausted, Unavailable
+
+KEEP_LOG_ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row of the log. `body` and `previous` are JSON texts; `previous` is "" for a new object."""
+
+    revision: int
+    group: str
+    plural: str
+    namespace: str
+    name: str
+    verb: str  # ADDED, MODIFIED, DELETED
+    body: str
+    previous: str
+
+
+class Database:
+    """Owner of the file. All methods run in its one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
+        self._db: sqlite3.Connection | None = None
+
+    def open(self) -> tuple[list[tuple[str, str, str, str, str]], list[Change], int]:
+        """Open or make the file. Returns current objects, the log's tail, and the newest revision.
+
+        Raises Unavailable when the file is not a database of ours or cannot be written.
+        """
+        try:
+            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._migrate(self._db)
+            current = self._db.execute("SELECT grp, plural, namespace, name, body FROM current").fetchall()
+            tail = self._db.execute("SELECT * FROM log ORDER BY revision").fetchall()
+        except sqlite3.Error as error:
+            raise Unavailable(
+                f"cannot use the database {self.path}: {error}; move it away to start afresh"
+            ) from error
+        log = [Change(*row) for row in tail]
+        return current, log, log[-1].revision if log else 0
+
+    @staticmethod
+    def _migrate(db: sqlite3.Connection) -> None:
+        done = db.execute("PRAGMA user_version").fetchone()[0]
+        folder = resources.files("forebay.store") / "migrations"
+        for entry in sorted((e for e in folder.iterdir() if e.name.endswith(".sql")), key=lambda e: e.name):
+            number = int(entry.name.removesuffix(".sql"))
+            if number > done:
+                db.executescript(
+                    f"BEGIN IMMEDIATE; {entry.read_text()} PRAGMA user_version={number}; COMMIT;"
+                )
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """Append to the log and bring `current` along, in one transaction. Raises Exhausted, Unavailable."""
+        assert self._db is not None
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for c in changes:
+                self._apply(self._db, c)
+            oldest = changes[-1].revision - KEEP_LOG_ROWS
+            self._db.execute("DELETE FROM log WHERE revision <= ?", (oldest,))
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if "full" in str(error):
+                raise Exhausted(f"no room to write {self.path}: free disk space, then try again") from error
+            raise Unavailable(f"cannot write {self.path}: {error}") from error
+
+    @staticmethod
+    def _apply(db: sqlite3.Connection, c: Change) -> None:
+        row = (c.revision, c.group, c.plural, c.namespace, c.name, c.verb, c.body, c.previous)
+        db.execute("INSERT INTO log VALUES (?,?,?,?,?,?,?,?)", row)
+        if c.verb == "DELETED":
+            where = "grp=? AND plural=? AND namespace=? AND name=?"
+            db.execute(f"DELETE FROM current WHERE {where}", (c.group, c.plural, c.namespace, c.name))
+        else:
+            row5 = (c.group, c.plural, c.namespace, c.name, c.body)
+            db.execute("INSERT OR REPLACE INTO current VALUES (?,?,?,?,?)", row5)
+
+    def close(self) -> None:
+        """Close the file; further calls fail."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None

@@ -1,0 +1,96 @@
+"""The newest changes in memory, and watches over them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Sequence
+
+from forebay.api.meta import Json, Resource
+from forebay.errors import Clash
+from forebay.store.database import KEEP_LOG_ROWS, Change
+from forebay.store.protocol import Event, EventType, T, Where
+from forebay.store.where import wanted
+
+
+class History:
+    """An ordered list of changes that only grows at its end and is cut at its start."""
+
+    def __init__(self, changes: list[Change], revision: int) -> None:
+        self._changes = changes
+        self._revisions = [c.revision for c in changes]
+        self.revision = revision
+        self._grown = asyncio.Event()
+
+    def append(self, changes: Sequence[Change]) -> None:
+        """Take committed changes and wake every watch."""
+        self._changes += changes
+        self._revisions += [c.revision for c in changes]
+        self.revision = self._revisions[-1]
+        if len(self._changes) > 2 * KEEP_LOG_ROWS:
+            del self._changes[:-KEEP_LOG_ROWS]
+            del self._revisions[:-KEEP_LOG_ROWS]
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    def since(self, revision: int) -> list[Change]:
+        """Changes after `revision`. Raises Clash when some of them are gone (HTTP 410), or it lies ahead."""
+        oldest = self._revisions[0] - 1 if self._revisions else self.revision
+        if revision < oldest:
+            raise Clash(f"too old resource version: {revision} ({self.revision})", reason="Expired")
+        if revision > self.revision:
+            raise Clash(f"Too large resource version: {revision}, current: {self.revision}", reason="Expired")
+        return self._changes[bisect_right(self._revisions, revision) :]
+
+    async def watch(
+        self, kind: type[T], where: Where, since: int, bookmarks_s: float
+    ) -> AsyncIterator[Event[T]]:
+        """Events of one kind after `since`; a bookmark whenever `bookmarks_s` pass in silence."""
+        at = since
+        while True:
+            grown = self._grown  # taken before reading, so that a change in between wakes us
+            for change in self.since(at):
+                at = change.revision
+                event = as_event(kind, where, change)
+                if event is not None:
+                    yield event
+            if self._grown is not grown:
+                continue
+            try:
+                async with asyncio.timeout(bookmarks_s):
+                    await grown.wait()
+            except TimeoutError:
+                yield Event("BOOKMARK", kind(bookmark(kind, self.revision)))
+
+
+def bookmark(kind: type[Resource], revision: int) -> Json:
+    """An object that says nothing but how far the watch has come."""
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"resourceVersion": str(revision)}}
+
+
+def as_event(kind: type[T], where: Where, change: Change) -> Event[T] | None:
+    """What a watcher with this selector sees of a change: leaving the selection is DELETED, entering is ADDED."""
+    if (change.group, change.plural) != (kind.group, kind.plural):
+        return None
+    if (where.namespace and change.namespace != where.namespace) or (
+        where.name and change.name != where.name
+    ):
+        return None
+    body = json.loads(change.body)
+    selects = bool(where.labels or where.fields)
+    is_in = wanted(where, body) if selects else True
+    verb: EventType = change.verb  # type: ignore[assignment]
+    if not selects:
+        return Event(verb, kind(body))
+    previous = json.loads(change.previous) if change.previous else None
+    was_in = previous is not None and wanted(where, previous)
+    if verb == "DELETED":
+        return Event("DELETED", kind(body)) if was_in else None
+    if is_in:
+        return Event("MODIFIED" if was_in else "ADDED", kind(body))
+    if was_in:
+        assert previous is not None
+        previous["metadata"]["resourceVersion"] = str(change.revision)
+        return Event("DELETED", kind(previous))
+    return None
