@@ -1,0 +1,70 @@
+"""Limits on bytes per second that may change while a pull runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Bucket:
+    """A token bucket. `rate` in bytes per second, 0 for no limit; a tenth of a second may be taken at once."""
+
+    def __init__(self, rate: float = 0.0, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._rate = rate
+        self._ready_at = clock()
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second, 0 for no limit."""
+        return self._rate
+
+    def set_rate(self, rate: float) -> None:
+        """Change the limit now; waiting threads see it at their next piece."""
+        with self._lock:
+            self._rate = max(0.0, rate)
+            self._ready_at = self._clock()
+
+    def wait_s(self, count: int) -> float:
+        """Book `count` bytes and tell how many seconds to wait before moving them."""
+        with self._lock:
+            if not self._rate:
+                return 0.0
+            now = self._clock()
+            start = max(self._ready_at, now - 0.1)
+            self._ready_at = start + count / self._rate
+            return max(0.0, start - now)
+
+
+class Limits:
+    """Bytes per second for a pull as a whole and per origin (by name); `yield_to` lowers it while others need the line."""
+
+    def __init__(self, bytes_per_s: float = 0.0, *, per_origin: dict[str, float] | None = None) -> None:
+        self._all = Bucket(bytes_per_s)
+        self._wanted = bytes_per_s
+        self._origins = {name: Bucket(rate) for name, rate in (per_origin or {}).items()}
+
+    def set_rate(self, bytes_per_s: float) -> None:
+        """Limit of the whole pull; 0 lifts it."""
+        self._wanted = bytes_per_s
+        self._all.set_rate(bytes_per_s)
+
+    def yield_to(self, bytes_per_s: float | None) -> None:
+        """Go down to a rate for a while; None goes back to what `set_rate` said."""
+        self._all.set_rate(self._wanted if bytes_per_s is None else bytes_per_s)
+
+    def piece(self, origin: str, most: int) -> int:
+        """How many bytes to move at once so that a limit is kept smoothly: `most` without one."""
+        rates = [b.rate for b in (self._all, self._origins.get(origin)) if b is not None and b.rate]
+        return most if not rates else max(4096, min(most, int(min(rates) / 8) // 4096 * 4096))
+
+    def wait(self, origin: str, count: int, stop: threading.Event) -> float:
+        """Wait until `count` bytes may move, or `stop`; returns the seconds waited."""
+        seconds = self._all.wait_s(count)
+        if origin in self._origins:
+            seconds = max(seconds, self._origins[origin].wait_s(count))
+        if seconds > 0:
+            stop.wait(seconds)
+        return seconds
