@@ -1,1 +1,6 @@
 """Commands for people; speaks the API only."""
+
+from forebay.cli.app import build
+from forebay.cli.programs import Programs, UpOptions
+
+__all__ = ["Programs", "UpOptions", "build"]

@@ -1,0 +1,69 @@
+# `make` alone lists what there is. Everything runs in .venv, which the first target that needs it makes.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/forebay
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s'|'
+
+$(STAMP): pyproject.toml requirements/dev.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+venv: $(STAMP) ## make the environment
+
+demo: $(STAMP) ## cache a real model, serve it, ask it (KEEP=1 leaves it running)
+	@$(BIN)/forebay demo $(if $(KEEP),--keep)
+
+test: $(STAMP) ## everything that needs no cluster
+	$(BIN)/python -m pytest -m "not kube and not bench"
+
+lint: $(STAMP) ## format, lint, types, floors
+	$(BIN)/ruff format --check src tests tools
+	$(BIN)/ruff check src tests tools
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(STAMP) ## pure things, under a minute
+	$(BIN)/python -m pytest tests/unit tests/property tests/tidy
+
+faults: $(STAMP) ## power cuts, kills, lying servers
+	$(BIN)/python -m pytest tests/faults
+
+service: $(STAMP) ## the real program on loopback
+	$(BIN)/python -m pytest tests/service tests/seeds -m "not kube"
+
+cluster-tools: ## build kube-apiserver and etcd from their Go modules (five minutes, once)
+	tools/cluster/build.sh $(CACHE)/cluster-tools
+
+test-api: $(STAMP) ## the store's promises on SQLite, the embedded API and a real kube-apiserver
+	$(BIN)/python -m pytest tests/conformance/test_store.py
+
+verdicts: $(STAMP) ## record what the real kube-apiserver answers
+	FOREBAY_WRITE_VERDICTS=1 $(BIN)/python -m pytest tests/conformance/test_store.py -m kube -p no:randomly
+
+bench: bench-pull bench-gateway ## all benchmarks
+
+bench-pull: $(STAMP) ## the pull engine beside its peers
+	$(BIN)/python -m tests.bench.bench_pull
+
+bench-gateway: $(STAMP) ## the gateway beside nginx and an ASGI proxy
+	$(BIN)/python -m tests.bench.bench_gateway
+
+wheel: $(STAMP) ## build the wheel
+	$(BIN)/uv build --quiet --wheel --out-dir dist
+
+lock: ## resolve the lock files anew
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements/runtime.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements/dev.lock
+
+check: lint test ## all that a change must pass
+
+.PHONY: help venv demo test lint unit faults service cluster-tools test-api verdicts bench bench-pull bench-gateway wheel lock check

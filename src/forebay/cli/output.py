@@ -1,0 +1,31 @@
+"""Output for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+import yaml
+
+
+def show(data: Any, output: str | None, human: Callable[[], None]) -> None:
+    """Print `data` as JSON or YAML when asked for, otherwise what `human` prints."""
+    if output == "json":
+        click.echo(json.dumps(data, indent=2))
+    elif output == "yaml":
+        click.echo(yaml.safe_dump(data, sort_keys=False), nl=False)
+    else:
+        human()
+
+
+def size(count: float | None) -> str:
+    """Bytes for people, in powers of ten as disks and networks count: 98.4 MB."""
+    if count is None:
+        return "?"
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,169 @@
+"""Wires the programs; the only file that names a home. Imports are late, so that a command loads only what it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forebay.cli import Programs, UpOptions, build
+from forebay.errors import Invalid
+from forebay.kit.clock import SystemClock
+
+if TYPE_CHECKING:
+    from forebay.store.kube import KubeStore
+
+REQUEST_TIMEOUT_S = 30.0
+API_WAIT_S = 30.0
+
+
+@asynccontextmanager
+async def connect(*, data: Path | None) -> AsyncIterator[KubeStore]:
+    """A client of the API server that --data, KUBECONFIG or the default data folder names."""
+    from forebay.home.settings import default_data
+    from forebay.store.kube import KubeStore
+
+    if data is None and "KUBECONFIG" not in os.environ and (default_data() / "kubeconfig").exists():
+        data = default_data()
+    if data is not None:
+        os.environ["KUBECONFIG"] = str(data / "kubeconfig")
+    store = await KubeStore.from_env(timeout_s=REQUEST_TIMEOUT_S)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def until_stopped(work: Coroutine[Any, Any, None]) -> int:
+    """Run `work` until it ends or SIGTERM or SIGINT cancels it; the exit code."""
+
+    async def body() -> None:
+        task = asyncio.ensure_future(work)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        await asyncio.gather(task, return_exceptions=True)
+        if not task.cancelled() and task.exception() is not None:
+            raise task.exception()  # type: ignore[misc]
+
+    asyncio.run(body())
+    return 0
+
+
+def run_node() -> int:
+    """The node agent: NODE_NAME and NODE_GROUP say which, FOREBAY_CACHE_ROOT where its disk is."""
+    from forebay.node.agent import run_agent
+    from forebay.store.kube import wait_ready
+
+    node, group = os.environ.get("NODE_NAME", ""), os.environ.get("NODE_GROUP", "")
+    if not node or not group:
+        raise Invalid("forebay node needs NODE_NAME and NODE_GROUP in its environment, as its DaemonSet gives them")
+    root = Path(os.environ.get("FOREBAY_CACHE_ROOT", "/mnt/models"))
+
+    async def work() -> None:
+        async with connect(data=None) as store:
+            await wait_ready(store, deadline_s=API_WAIT_S)
+            await run_agent(store, node=node, group=group, root=root, clock=SystemClock())
+
+    return until_stopped(work())
+
+
+def run_gateway(host: str, port: int) -> int:
+    """The data plane."""
+    import uvloop
+
+    from forebay.gateway.serve import run_gateway as serve
+    from forebay.store.kube import wait_ready
+
+    async def work() -> None:
+        async with connect(data=None) as store:
+            await wait_ready(store, deadline_s=API_WAIT_S)
+            await serve(store, host=host, port=port)
+
+    uvloop.install()
+    return until_stopped(work())
+
+
+def run_llama(arguments: Sequence[str]) -> int:
+    """The language model server."""
+    from forebay.engines.llama import main as serve
+
+    return serve(list(arguments))
+
+
+def run_pull(arguments: Sequence[str]) -> int:
+    """One transfer, for people."""
+    from forebay.pull.command import pull_command
+
+    return pull_command(list(arguments))
+
+
+def run_storage_initializer(arguments: Sequence[str]) -> int:
+    """One transfer, as a Job: into the cache when FOREBAY_CACHE_ROOT is set, else into the folders named."""
+    from forebay.pull.command import storage_initializer_command
+
+    return storage_initializer_command(list(arguments))
+
+
+def run_hub(arguments: Sequence[str]) -> int:
+    """A hub server over a folder."""
+    from forebay.engines.hub import main as serve
+
+    return serve(list(arguments))
+
+
+def run_up(options: UpOptions) -> int:
+    """The embedded home."""
+    from forebay.home.run import detached, run_home
+
+    return detached(options) if options.detach else run_home(options)
+
+
+def programs() -> Programs:
+    """Every program by its command."""
+    from forebay.home.lock import read_running
+    from forebay.home.settings import default_data
+
+    return Programs(
+        connect=connect,
+        default_data=default_data,
+        running=read_running,
+        up=run_up,
+        node=run_node,
+        gateway=run_gateway,
+        llama=run_llama,
+        pull=run_pull,
+        storage_initializer=run_storage_initializer,
+        hub=run_hub,
+    )
+
+
+def _logging() -> None:
+    level = os.environ.get("FOREBAY_LOG", "INFO").upper()
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+def main() -> None:
+    """`forebay`."""
+    _logging()
+    build(programs())(prog_name="forebay")
+
+
+def llama() -> None:
+    """`forebay-llama`."""
+    build(programs())(["llama", *sys.argv[1:]], prog_name="forebay")
+
+
+def storage_initializer() -> None:
+    """`storage-initializer`, as KServe's image calls it."""
+    build(programs())(["storage-initializer", *sys.argv[1:]], prog_name="forebay")
+
+
+if __name__ == "__main__":
+    main()
