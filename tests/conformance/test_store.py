@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forebay.api.admission import Rules
 from lightkube.config.kubeconfig import KubeConfig
 
 from forebay.api.crds import all_crds
@@ -31,6 +30,8 @@ _numbers = itertools.count(1)
 
 @asynccontextmanager
 async def sqlite(folder: Path) -> AsyncIterator[Any]:
+    from forebay.api.admission import Rules
+
     store = SqliteStore(folder / "store.db", Rules())
     await store.open()
     try:
@@ -52,10 +53,10 @@ def real_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 async def _install_crds(kubeconfig: Path) -> None:
     store = client(kubeconfig)
-    for crd in all_crds():
+    for crd in map(CustomResourceDefinition, all_crds()):
         await store.create(crd)
     async with asyncio.timeout(30):
-        for crd in all_crds():
+        for crd in map(CustomResourceDefinition, all_crds()):
             while not _established(await store.get(CustomResourceDefinition, crd.key)):
                 await asyncio.sleep(0.05)
     await store.close()

@@ -61,10 +61,9 @@ def running(bin_dir: Path, work: Path) -> Iterator[Path]:
             _wait(f"https://127.0.0.1:{api}/readyz", work)
             yield _kubeconfig(work, api)
         finally:
-            for process in reversed(processes):
-                process.terminate()
-            for process in processes:
-                process.wait(timeout=20)
+            for process in reversed(processes):  # nothing of them is kept, so there is nothing to end gently
+                process.kill()
+                process.wait()
 
 
 def _wait(url: str, work: Path) -> None:
