@@ -1,0 +1,206 @@
+"""The gateway's decisions: which service a request is for, and what it is told when there is none."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from forebay.api.meta import Key
+from forebay.gateway.dialects import dialect_of, error_body
+from forebay.gateway.routes import Route, RouteTable
+from forebay.kit.http1 import Exchange, Forward, Group, NeedField, Plan, Reply, Request
+
+WAITING_MAX = 1000
+_SERVING = re.compile(r"/serving/([^/?]+)/([^/?]+)")
+_OPENAI = re.compile(r"(?:/openai)?(?=/v1(?:/|$))")
+_BY_NAME = re.compile(
+    r"/(v1|v2)/models/([^:]+?)(:predict|:explain|/infer|/generate|/generate_stream|/ready|/versions/.*)?$"
+)
+
+
+class GatewaySite:
+    """Answers the proxy's questions from the newest route table; holds one Group per service."""
+
+    def __init__(
+        self, *, ready: Callable[[], bool], metrics: Callable[[], bytes], done: Callable[[Exchange], None]
+    ) -> None:
+        self.table = RouteTable()
+        self.groups: dict[Key, Group] = {}
+        self.done = done
+        self._ready = ready
+        self._metrics = metrics
+
+    def take(self, table: RouteTable) -> None:
+        """Go over to a newer table; requests in flight keep what they have."""
+        if table.version <= self.table.version:
+            return
+        self.table = table
+        for key in [key for key in self.groups if key not in table.routes]:
+            gone = self.groups.pop(key)
+            gone.wait_s = 0.0
+            gone.set_addresses(())
+            gone.wake()
+        for key, route in table.routes.items():
+            group = self.groups.get(key)
+            if group is None:
+                group = self.groups[key] = Group(wait_s=0.0, waiting_max=WAITING_MAX)
+            group.wait_s = 0.0 if route.hopeless else route.wait_s
+            group.set_addresses(route.endpoints)
+            if route.hopeless:
+                group.wake()
+
+    # what the proxy asks
+
+    def plan(self, request: Request) -> Plan:
+        key = self.table.for_host(request.host.decode("latin-1"))
+        if key is not None:
+            return self._forward(self.table.routes[key], request.target)
+        path = request.path
+        serving = _SERVING.match(path)
+        if serving:
+            return self._by_path(request, Key(serving[1], serving[2]), serving.end())
+        if path.startswith(("/v1/", "/openai/v1/", "/v2/")) or path in ("/v2", "/v2/"):
+            return self._inference(request, path)
+        return self._own(request, path)
+
+    def error(self, request: Request | None, status: int, message: str) -> Reply:
+        return _refusal(dialect_of(request.path) if request else "openai", status, message)
+
+    def unavailable(self, request: Request, forward: Forward, waited_s: float, last: str) -> Reply:
+        key = forward.label
+        route = self.table.routes.get(key) if isinstance(key, Key) else None
+        if route is None:
+            return self.error(request, 404, f"service {key} was deleted while the request waited")
+        waited = f"after {waited_s:.0f} s" if waited_s >= 1 else "and none is expected"
+        reasons = [route.why] if route.why else []
+        if last:
+            reasons.append(f"the last connection failed: {last}")
+        message = f"no pod of {key} is ready {waited}"
+        return self.error(request, 503, message + (f": {'; '.join(reasons)}" if reasons else ""))
+
+    # paths
+
+    def _by_path(self, request: Request, key: Key, prefix: int) -> Plan:
+        route = self.table.routes.get(key)
+        if route is None:
+            return self.error(
+                request, 404, f"there is no InferenceService {key.name} in namespace {key.namespace}"
+            )
+        rest = request.target[prefix:]
+        return self._forward(route, rest if rest.startswith(b"/") else b"/" + rest)
+
+    def _inference(self, request: Request, path: str) -> Plan:
+        if path.startswith("/v2"):
+            if path.rstrip("/") in ("/v2", "/v2/health/live", "/v2/health/ready"):
+                return _v2_server(path)
+        elif path in ("/v1/models", "/v1/models/", "/openai/v1/models", "/openai/v1/models/"):
+            return self._list_models()
+        named = _BY_NAME.match(path.removeprefix("/openai"))
+        if named:
+            return self._by_name(request, unquote(named[2]), named[3] or "", named[1])
+        if request.method != b"POST":
+            return self.error(request, 404, f"nothing answers {request.method.decode()} {path} here")
+        if not request.has_body:
+            return self.error(request, 400, "the request has no body, so its model is not known")
+        return NeedField("model", self._by_model)
+
+    def _by_model(self, request: Request, model: str | None, reason: str) -> Reply | Forward:
+        if model is None:
+            return self.error(request, 400, f"the model is not known: {reason}")
+        found = self._one(request, model)
+        if isinstance(found, Reply):
+            return found
+        target = request.target
+        if found.openai_prefix is not None:
+            target = found.openai_prefix.encode() + _OPENAI.sub("", target.decode("latin-1"), count=1).encode(
+                "latin-1"
+            )
+        value = None if model == found.served else json.dumps(found.served).encode()
+        return self._forward(found, target, value)
+
+    def _by_name(self, request: Request, model: str, action: str, version: str) -> Plan:
+        found = self._one(request, model)
+        if isinstance(found, Reply):
+            return found
+        if version == "v1" and not action:
+            return _json(200, _model(found, model))
+        query = request.target.partition(b"?")
+        target = (
+            f"/{version}/models/{found.served}{action}".encode("latin-1", "replace") + query[1] + query[2]
+        )
+        return self._forward(found, target)
+
+    def _one(self, request: Request, model: str) -> Route | Reply:
+        keys = self.table.for_model(model)
+        if len(keys) == 1:
+            return self.table.routes[keys[0]]
+        if keys:
+            names = ", ".join(str(key) for key in keys)
+            return self.error(
+                request, 400, f"the model {model!r} is served more than once; say which: {names}"
+            )
+        return self.error(
+            request, 404, f"the model {model!r} is not served here; GET /v1/models lists what is"
+        )
+
+    def _own(self, request: Request, path: str) -> Plan:
+        if path == "/healthz":
+            return Reply(200, b"ok\n", "text/plain")
+        if path == "/readyz":
+            ready = self._ready()
+            return Reply(
+                200 if ready else 503, b"ok\n" if ready else b"the objects are not read yet\n", "text/plain"
+            )
+        if path == "/metrics":
+            return Reply(200, self._metrics(), "text/plain; version=0.0.4; charset=utf-8")
+        return self.error(
+            request, 404, f"nothing is served at {path}; services are at /serving/NAMESPACE/NAME/"
+        )
+
+    def _list_models(self) -> Reply:
+        listed = [_model(self.table.routes[keys[0]], name) for name, keys in self._listed()]
+        return _json(200, {"object": "list", "data": listed})
+
+    def _listed(self) -> list[tuple[str, tuple[Key, ...]]]:
+        """One name per service: the shortest that is its own."""
+        chosen: dict[Key, str] = {}
+        for name, keys in sorted(self.table.models.items(), key=lambda item: (len(item[0]), item[0])):
+            if len(keys) == 1:
+                key = keys[0]
+                if name == key.name or key not in chosen:
+                    chosen[key] = name
+        return sorted((name, (key,)) for key, name in chosen.items())
+
+    def _forward(self, route: Route, target: bytes, value: bytes | None = None) -> Forward:
+        return Forward(
+            group=self.groups[route.key],
+            target=target,
+            label=route.key,
+            body_value=value,
+            first_byte_s=route.first_byte_s,
+        )
+
+
+def _model(route: Route, name: str) -> dict[str, object]:
+    """OpenAI's model object and KServe V1's, in one."""
+    return {
+        "id": name, "object": "model", "created": 0, "owned_by": route.key.namespace, "name": name,
+        "ready": bool(route.endpoints),
+    }  # fmt: skip
+
+
+def _v2_server(path: str) -> Reply:
+    if path.rstrip("/") == "/v2":
+        return _json(200, {"name": "forebay", "version": "2", "extensions": []})
+    return _json(200, {"live": True} if path.endswith("live") else {"ready": True})
+
+
+def _json(status: int, body: object) -> Reply:
+    return Reply(status, json.dumps(body).encode())
+
+
+def _refusal(dialect: str, status: int, message: str) -> Reply:
+    headers = ((b"Retry-After", b"5"),) if status in (429, 503) else ()
+    return Reply(status, error_body(dialect, status, message), headers=headers)  # type: ignore[arg-type]

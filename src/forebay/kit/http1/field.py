@@ -1,0 +1,181 @@
+"""Finds one top-level string field of a JSON object while the object is still arriving.
+
+Nothing is decoded but the field itself, so megabytes of images cost a search for quotes. The first occurrence of the
+field counts. Validity of the rest is not judged: that is the receiver's business.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+
+_SPACE = re.compile(rb"[ \t\r\n]*")
+_NEST = re.compile(rb'["{}\[\]]')
+_SCALAR_END = re.compile(rb"[,}\]\s]")
+_FAST = re.compile(rb'\s*\{\s*"([a-z_]+)"\s*:\s*("[^"\\\x00-\x1f]*")')
+
+
+class Outcome(enum.Enum):
+    """What is known after the bytes so far."""
+
+    MORE = "cannot say yet"
+    FOUND = "value, start and end are set"
+    ABSENT = "the object ended without the field"
+    WRONG = "not a JSON object, or the field is not a string"
+
+
+class FieldFinder:
+    """Feed pieces until the outcome is not MORE; `body` holds everything fed.
+
+    After FOUND: `value` is the decoded text, and `body[start:end]` its JSON token with the quotes.
+    """
+
+    __slots__ = ("_depth", "_key", "_mode", "_name", "_pos", "body", "end", "start", "value")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._mode = self._open
+        self._pos = 0
+        self._depth = 0
+        self._key = ""
+        self.body = bytearray()
+        self.value = ""
+        self.start = self.end = 0
+
+    def feed(self, piece: bytes) -> Outcome:
+        """Take the next bytes of the object."""
+        first = not self.body
+        self.body += piece
+        if first and (hit := _FAST.match(piece)) and hit[1].decode() == self._name:
+            return self._found(hit.start(2), hit.end(2))
+        try:
+            while True:
+                outcome = self._mode()
+                if outcome is not None:
+                    return outcome
+        except ValueError:  # a bad escape or bad UTF-8 in a key or in the value
+            return Outcome.WRONG
+
+    def _space(self) -> int:
+        """Skips white space; the next byte, or -1 at the end of what has arrived."""
+        hit = _SPACE.match(self.body, self._pos)
+        self._pos = hit.end() if hit else self._pos
+        return self.body[self._pos] if self._pos < len(self.body) else -1
+
+    def _open(self) -> Outcome | None:
+        byte = self._space()
+        if byte == -1:
+            return Outcome.MORE
+        if byte != 0x7B:
+            return Outcome.WRONG
+        self._pos += 1
+        self._mode = self._member
+        return None
+
+    def _member(self) -> Outcome | None:
+        """Before a key, a comma, or the end of the object."""
+        byte = self._space()
+        if byte == -1:
+            return Outcome.MORE
+        if byte == 0x7D:
+            return Outcome.ABSENT
+        if byte == 0x2C:
+            self._pos += 1
+            return None
+        if byte != 0x22:
+            return Outcome.WRONG
+        end = self._string_end(self._pos + 1)
+        if end == -1:
+            return Outcome.MORE
+        self._key = _text(self.body[self._pos : end])
+        self._pos = end
+        self._mode = self._colon
+        return None
+
+    def _colon(self) -> Outcome | None:
+        byte = self._space()
+        if byte == -1:
+            return Outcome.MORE
+        if byte != 0x3A:
+            return Outcome.WRONG
+        self._pos += 1
+        self._mode = self._value
+        return None
+
+    def _value(self) -> Outcome | None:
+        byte = self._space()
+        if byte == -1:
+            return Outcome.MORE
+        if self._key == self._name:
+            if byte != 0x22:
+                return Outcome.WRONG
+            end = self._string_end(self._pos + 1)
+            return Outcome.MORE if end == -1 else self._found(self._pos, end)
+        if byte == 0x22:
+            self._pos += 1
+            self._mode = self._string
+        else:
+            self._mode = self._nested if byte in b"{[" else self._scalar
+        return None
+
+    def _scalar(self) -> Outcome | None:
+        hit = _SCALAR_END.search(self.body, self._pos)
+        if hit is None:
+            self._pos = len(self.body)
+            return Outcome.MORE
+        self._pos = hit.start()
+        if self.body[self._pos] == 0x5D:
+            return Outcome.WRONG
+        self._mode = self._member
+        return None
+
+    def _nested(self) -> Outcome | None:
+        hit = _NEST.search(self.body, self._pos)
+        if hit is None:
+            self._pos = len(self.body)
+            return Outcome.MORE
+        self._pos = hit.end()
+        byte = self.body[hit.start()]
+        if byte == 0x22:
+            self._mode = self._string
+            return None
+        self._depth += 1 if byte in b"{[" else -1
+        if self._depth == 0:
+            self._mode = self._member
+        return None
+
+    def _string(self) -> Outcome | None:
+        """Inside a string that does not matter."""
+        end = self._string_end(self._pos)
+        if end == -1:
+            # Everything up to here is inside the string; look again only at a closing quote that is still to come.
+            # A trailing run of backslashes is looked back at from that quote, so it may be passed now.
+            self._pos = len(self.body)
+            return Outcome.MORE
+        self._pos = end
+        self._mode = self._nested if self._depth else self._member
+        return None
+
+    def _string_end(self, pos: int) -> int:
+        """Index after the quote that closes the string whose inside starts at or before `pos`, or -1."""
+        while (quote := self.body.find(b'"', pos)) != -1:
+            back = quote - 1
+            while self.body[back] == 0x5C:
+                back -= 1
+            if (quote - back) % 2:
+                return quote + 1
+            pos = quote + 1
+        return -1
+
+    def _found(self, start: int, end: int) -> Outcome:
+        self.value = _text(self.body[start:end])
+        self.start, self.end = start, end
+        return Outcome.FOUND
+
+
+def _text(token: bytes | bytearray) -> str:
+    text = json.loads(token)
+    if not isinstance(text, str):
+        raise ValueError("not a string")
+    return text

@@ -1,0 +1,98 @@
+"""The proxy: listeners, the clients on them, deadlines, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from forebay.kit.http1.backend import Backend
+from forebay.kit.http1.client import ClientConnection
+from forebay.kit.http1.exchange import Exchange
+from forebay.kit.http1.group import Group
+from forebay.kit.http1.messages import Limits, Site
+
+SWEEP_S = 1.0
+
+
+class ProxyServer:
+    """Listens, and gives each request to the site's plan. One event loop, one owner."""
+
+    def __init__(self, site: Site, limits: Limits, *, proto: bytes = b"http") -> None:
+        self.site = site
+        self.limits = limits
+        self.proto = proto
+        self.stopping = False
+        self.active: set[Exchange] = set()
+        self.clients: set[ClientConnection] = set()
+        self.groups: set[Group] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+
+    async def start(self, *, host: str, port: int) -> tuple[str, int]:
+        """Listen; returns the real address. Raises OSError."""
+        self.loop = asyncio.get_running_loop()
+        self._listener = await self.loop.create_server(
+            lambda: ClientConnection(self), host, port, backlog=1024
+        )
+        self.spawn(self._sweep())
+        name = self._listener.sockets[0].getsockname()
+        return str(name[0]), int(name[1])
+
+    async def stop(self, *, deadline_s: float) -> int:
+        """Take no more connections, finish what is under way, then cut. Returns how many were cut."""
+        self.stopping = True
+        assert self._listener is not None
+        self._listener.close()
+        for client in list(self.clients):
+            if not client.busy:
+                client.close()
+        until = self.loop.time() + deadline_s
+        while self.clients and self.loop.time() < until:
+            await asyncio.sleep(0.02)
+        cut = sum(client.busy for client in self.clients)
+        for client in list(self.clients):
+            client.cut_now()
+        for group in self.groups:
+            for backend in group.backends:
+                backend.retire()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        return cut
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` as a task that the proxy owns and ends with itself."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def admit(self, client: ClientConnection) -> bool:
+        """May this connection stay?"""
+        if len(self.clients) >= self.limits.clients_max or self.stopping:
+            return False
+        self.clients.add(client)
+        return True
+
+    def forget(self, client: ClientConnection) -> None:
+        """The connection has closed."""
+        self.clients.discard(client)
+
+    async def _sweep(self) -> None:
+        """One timer for all deadlines, so that a request costs none."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = time.perf_counter()
+            for exchange in list(self.active):
+                exchange.check(now)
+            for client in list(self.clients):
+                client.check(now)
+            for group in self.groups:
+                for backend in group.backends:
+                    _reap(backend, now - self.limits.timeout_idle_backend_s)
+
+
+def _reap(backend: Backend, before: float) -> None:
+    backend.close_idle_since(before)
