@@ -41,7 +41,11 @@ def guarded(command: Callable[..., int | None]) -> Callable[..., None]:
         except Exception as error:  # noqa: BLE001 - CLI's main: a person never sees a trace unless asked for
             if os.environ.get("FOREBAY_TRACE"):
                 traceback.print_exc()
-            say(Bug(f"{type(error).__name__}: {error}; run again with FOREBAY_TRACE=1 and report what it prints"))
+            say(
+                Bug(
+                    f"{type(error).__name__}: {error}; run again with FOREBAY_TRACE=1 and report what it prints"
+                )
+            )
             sys.exit(Bug.exit_code)
         sys.exit(code or 0)
 

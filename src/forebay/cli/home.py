@@ -27,11 +27,19 @@ data_option = click.option(
 
 @click.command()
 @data_option
-@click.option("--api-port", default=6440, show_default=True, help="Port of the API server; 0 picks a free one.")
-@click.option("--gateway-port", default=8080, show_default=True, help="Port of the gateway; 0 picks a free one.")
+@click.option(
+    "--api-port", default=6440, show_default=True, help="Port of the API server; 0 picks a free one."
+)
+@click.option(
+    "--gateway-port", default=8080, show_default=True, help="Port of the gateway; 0 picks a free one."
+)
 @click.option("--nodes", default=1, show_default=True, help="Number of virtual nodes on this machine.")
-@click.option("--node-name", default="forebay", show_default=True, help="Name of the node; further ones are numbered.")
-@click.option("--node-label", "labels", multiple=True, metavar="KEY=VALUE", help="Label of every node; repeatable.")
+@click.option(
+    "--node-name", default="forebay", show_default=True, help="Name of the node; further ones are numbered."
+)
+@click.option(
+    "--node-label", "labels", multiple=True, metavar="KEY=VALUE", help="Label of every node; repeatable."
+)
 @click.option(
     "--node-capacity",
     "capacity",
@@ -76,7 +84,9 @@ def down(programs: Programs, data: Path | None) -> None:
             click.echo(f"Forebay on {folder} is down.")
             return
         time.sleep(0.05)
-    raise Unavailable(f"pid {pid} did not stop within {STOP_S:g} s; look at {folder}/up.log, then `kill -9 {pid}`")
+    raise Unavailable(
+        f"pid {pid} did not stop within {STOP_S:g} s; look at {folder}/up.log, then `kill -9 {pid}`"
+    )
 
 
 @click.command()
@@ -92,7 +102,9 @@ def kubeconfig(programs: Programs, data: Path | None) -> None:
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), default=None, help="Machine-readable form.")
+@click.option(
+    "-o", "--output", type=click.Choice(["json", "yaml"]), default=None, help="Machine-readable form."
+)
 @guarded
 def version(output: str | None) -> None:
     """Print the version."""

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from forebay.store.protocol import Store
+from forebay.api.meta import Json, Key, Resource
+from forebay.store.protocol import EVERYWHERE, Store, Where
+
+
+class Client(Store, Protocol):
+    """A store over HTTP, with the two things that only an API server has."""
+
+    async def table(self, kind: type[Resource], where: Where = EVERYWHERE) -> Json:
+        """A meta.k8s.io/v1 Table of the objects."""
+
+    def logs(
+        self,
+        key: Key,
+        *,
+        container: str = "",
+        follow: bool = False,
+        previous: bool = False,
+        tail: int | None = None,
+    ) -> AsyncIterator[str]:
+        """Lines of a pod's log."""
 
 
 class Connect(Protocol):
-    """Opens a store to the API server of a kubeconfig, of a data folder, or of the environment."""
+    """Opens a client of the API server of a data folder, of KUBECONFIG, or of the default data folder."""
 
-    def __call__(self, *, data: Path | None) -> AbstractAsyncContextManager[Store]: ...
+    def __call__(self, *, data: Path | None) -> AbstractAsyncContextManager[Client]: ...
 
 
 @dataclass(frozen=True)

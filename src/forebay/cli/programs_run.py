@@ -10,7 +10,9 @@ from forebay.cli.errors import guarded
 from forebay.cli.programs import Programs
 
 
-def _passed_on(name: str, pick: Callable[[Programs], Callable[[Sequence[str]], int]], help_text: str) -> click.Command:
+def _passed_on(
+    name: str, pick: Callable[[Programs], Callable[[Sequence[str]], int]], help_text: str
+) -> click.Command:
     """A command whose arguments belong to the program behind it, --help included."""
 
     @click.command(
@@ -25,9 +27,13 @@ def _passed_on(name: str, pick: Callable[[Programs], Callable[[Sequence[str]], i
     return command
 
 
-pull = _passed_on("pull", lambda p: p.pull, "Fetch a model into a folder: verified, resumable, no server needed.")
+pull = _passed_on(
+    "pull", lambda p: p.pull, "Fetch a model into a folder: verified, resumable, no server needed."
+)
 storage_initializer = _passed_on(
-    "storage-initializer", lambda p: p.storage_initializer, "KServe's downloader, drop-in: SRC DEST [SRC DEST]…"
+    "storage-initializer",
+    lambda p: p.storage_initializer,
+    "KServe's downloader, drop-in: SRC DEST [SRC DEST]…",
 )
 llama = _passed_on("llama", lambda p: p.llama, "Serve a GGUF or Llama-family model over the OpenAI API.")
 hub = _passed_on("hub", lambda p: p.hub, "Serve a folder over the Hugging Face Hub's protocol, on loopback.")

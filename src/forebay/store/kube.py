@@ -16,6 +16,7 @@ from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
+from forebay.api.kinds import Pod
 from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Absent, Clash, Damaged, Denied, Exhausted, ForebayError, Invalid, Unavailable
 from forebay.store.protocol import EVERYWHERE, Event, Page, T, Where
@@ -119,10 +120,16 @@ class KubeStore:
             raise Unavailable(f"the API server ended the watch of {kind.plural}: {_said(error)}") from error
 
     async def _ask(
-        self, method: str, path: str, *, params: dict[str, str] | None = None, body: Any = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         try:
-            answer = await self._client.request(method, path, params=params, json=body)
+            answer = await self._client.request(method, path, params=params, json=body, headers=headers)
         except httpx.TransportError as error:
             where = self._client.base_url
             raise Unavailable(f"no answer from the API server at {where}: {_said(error)}") from error
@@ -131,20 +138,36 @@ class KubeStore:
             raise as_error(answer.status_code, data)
         return data
 
+    async def table(self, kind: type[Resource], where: Where = EVERYWHERE) -> Json:
+        """A meta.k8s.io/v1 Table, as `kubectl get` asks for it."""
+        headers = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+        return await self._ask(
+            "GET", path_of(kind, where.namespace), params=_selectors(where), headers=headers
+        )
+
     async def logs(
-        self, key: Key, *, container: str = "", follow: bool = False, tail: int | None = None
+        self,
+        key: Key,
+        *,
+        container: str = "",
+        follow: bool = False,
+        previous: bool = False,
+        tail: int | None = None,
     ) -> AsyncIterator[str]:
         """Lines of a pod's log. Raises Absent, Invalid (no such container), Unavailable."""
-        params = {"container": container, "follow": "true" if follow else "false"}
-        if tail is not None:
-            params["tailLines"] = str(tail)
-        path = f"/api/v1/namespaces/{key.namespace}/pods/{key.name}/log"
+        params = {"follow": str(follow).lower(), "previous": str(previous).lower()}
+        params |= {"container": container} if container else {}
+        params |= {"tailLines": str(tail)} if tail is not None else {}
+        path = path_of(Pod, key.namespace, key.name) + "/log"
         timeout = httpx.Timeout(10.0, read=None)
-        async with self._client.stream("GET", path, params=params, timeout=timeout) as answer:
-            if answer.status_code >= 300:
-                raise as_error(answer.status_code, _json(await answer.aread()))
-            async for line in answer.aiter_lines():
-                yield line
+        try:
+            async with self._client.stream("GET", path, params=params, timeout=timeout) as answer:
+                if answer.status_code >= 300:
+                    raise as_error(answer.status_code, _json(await answer.aread()))
+                async for line in answer.aiter_lines():
+                    yield line
+        except httpx.TransportError as error:
+            raise Unavailable(f"the log of pod {key} broke off: {_said(error)}") from error
 
 
 def path_of(kind: type[Resource], namespace: str = "", name: str = "") -> str:
