@@ -1,0 +1,131 @@
+"""Bytes that failed a check: moved aside with a note, never served, never deleted in silence (C5).
+
+A note `damaged/<digest>.<n>.json` is written before anything moves, so a crash in between is finished at the
+next start. The moved manifest stays beside it: its other blobs are kept for the pull that heals the model.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from forebay.cache import manifests, views
+from forebay.cache.layout import checked_key
+from forebay.cache.manifest import load
+from forebay.cache.root import Root
+from forebay.errors import Damaged
+from forebay.kit.disk import put, read
+from forebay.kit.failpoints import failpoint
+
+
+@dataclass(frozen=True)
+class Note:
+    """A blob that did not hash to its name: what was found instead, when (seconds since 1970), and whose it
+    was.
+    """
+
+    digest: str
+    found: str
+    at: float
+    keys: tuple[str, ...]
+
+
+def set_aside(root: Root, digest: str, found: str) -> Note:
+    """Take a bad blob out of service: note, then views, then manifests, then the blob itself.
+
+    Its views go even if they are in use: a pod that opens a file anew must not get bytes that are known to be
+    wrong.
+    """
+    with root.locked():
+        keys = tuple(m.key for m in manifests.find_all(root) if digest in m.blobs)
+        note = Note(digest, found, root.now(), keys)
+        put(root.disk, _free_name(root, digest, ".note.json"), json.dumps(asdict(note)).encode())
+        failpoint("cache.damage.noted")
+        _move(root, note)
+    return note
+
+
+def notes(root: Root) -> list[Note]:
+    """Every note, in no particular order."""
+    found = []
+    for name in root.disk.list(root.layout.damaged):
+        if name.endswith(".note.json") and not name.startswith("."):
+            try:
+                raw = json.loads(read(root.disk, root.layout.damaged / name))
+                found.append(Note(raw["digest"], raw["found"], raw["at"], tuple(raw["keys"])))
+            except (ValueError, KeyError, TypeError):
+                continue
+    return found
+
+
+def finish(root: Root) -> list[str]:
+    """Finish what a crash interrupted. The caller holds the lock."""
+    done = []
+    for note in notes(root):
+        path = root.layout.blob(note.digest)
+        info = root.disk.info(path)
+        if info is not None and not _moved(root, note.digest):
+            _move(root, note)
+            done.append(f"set blob {note.digest} aside, as had been begun")
+    return done
+
+
+def set_manifest_aside(root: Root, key: str, why: str) -> None:
+    """Take a manifest out of service. The caller holds the lock and has taken the view away."""
+    path = root.layout.manifests / f"{checked_key(key)}.json"
+    root.disk.rename(path, _free_name(root, key, ".manifest.json"))
+    root.disk.sync_dir(root.layout.damaged)
+    root.disk.sync_dir(root.layout.manifests)
+
+
+def wanted_again(root: Root) -> set[str]:
+    """Blobs of models that were set aside and are not whole again yet: healing needs only what was bad."""
+    wanted: set[str] = set()
+    for name in root.disk.list(root.layout.damaged):
+        if name.endswith(".manifest.json"):
+            try:
+                manifest = load(read(root.disk, root.layout.damaged / name), name)
+            except Damaged:
+                continue
+            if root.disk.info(root.layout.manifest(manifest.key)) is None:
+                wanted |= manifest.blobs.keys()
+    return wanted
+
+
+def complaint(root: Root, key: str) -> str:
+    """What is wrong with a model that was set aside, for its status; "" if nothing is."""
+    if root.disk.info(root.layout.manifest(key)) is not None:
+        return ""
+    for note in notes(root):
+        if key in note.keys:
+            return f"content {note.digest[:12]} failed its check and was set aside; it is fetched again"
+    return ""
+
+
+def _move(root: Root, note: Note) -> None:
+    for key in note.keys:
+        views.take_away(root, key)
+        if root.disk.info(root.layout.manifest(key)) is not None:
+            set_manifest_aside(root, key, "a blob failed its check")
+    failpoint("cache.damage.manifests")
+    blob = root.layout.blob(note.digest)
+    if root.disk.info(blob) is not None:
+        root.disk.rename(blob, _free_name(root, note.digest, ".blob"))
+        root.disk.sync_dir(root.layout.damaged)
+        root.disk.sync_dir(blob.parent)
+
+
+def _moved(root: Root, digest: str) -> bool:
+    """Whether as many blobs were moved as notes were written for this digest."""
+    names = root.disk.list(root.layout.damaged)
+    counts = [
+        sum(n.startswith(f"{digest}.") and n.endswith(end) for n in names) for end in (".blob", ".note.json")
+    ]
+    return counts[0] >= counts[1]
+
+
+def _free_name(root: Root, stem: str, end: str) -> Path:
+    folder = root.layout.damaged
+    taken = set(root.disk.list(folder))
+    return folder / next(f"{stem}.{n}{end}" for n in range(len(taken) + 1) if f"{stem}.{n}{end}" not in taken)

@@ -1,0 +1,55 @@
+"""Who may use shared content: a cache whose own credentials reached the source leaves a record (W2 of the
+reference).
+
+Two caches of one URI share one copy on disk, but each is `ModelDownloaded` only with a record of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from forebay.cache.layout import record_id
+from forebay.cache.root import Root
+from forebay.kit.disk import put, read
+
+
+@dataclass(frozen=True)
+class Entitlement:
+    """`model` (key of the node's status) reached `uri` with its own credentials, at `at` (seconds since
+    1970).
+    """
+
+    model: str
+    key: str
+    uri: str
+    revision: str
+    endpoint: str
+    at: float
+    pod_uid: str = ""
+
+
+def record(root: Root, entitlement: Entitlement) -> None:
+    """Note it, durably."""
+    name = record_id(entitlement.key, entitlement.model)
+    put(root.disk, root.layout.entitled / f"{name}.json", json.dumps(asdict(entitlement)).encode())
+
+
+def find_all(root: Root) -> list[Entitlement]:
+    """Every record; an unreadable one counts as none."""
+    found = []
+    for name in root.disk.list(root.layout.entitled):
+        if name.endswith(".json") and not name.startswith("."):
+            try:
+                found.append(Entitlement(**json.loads(read(root.disk, root.layout.entitled / name))))
+            except (ValueError, TypeError, FileNotFoundError):
+                continue
+    return found
+
+
+def withdraw(root: Root, key: str, model: str) -> None:
+    """Forget it: the cache is gone, and another of its name has to show its own credentials."""
+    path = root.layout.entitled / f"{record_id(key, model)}.json"
+    if root.disk.info(path) is not None:
+        root.disk.unlink(path)
+        root.disk.sync_dir(path.parent)

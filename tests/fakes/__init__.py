@@ -1,0 +1,1 @@
+"""The only fakes of the repository; each passes the conformance suite of its interface."""
