@@ -1,0 +1,147 @@
+"""PATCH: JSON patch, merge patch and strategic merge patch.
+
+Source: RFC 6902, RFC 7386, and k8s.io/apiserver, endpoints/handlers/patch.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import jsonpatch
+from jsonpointer import JsonPointerException
+from starlette.responses import Response
+
+from forebay.api import schema
+from forebay.api.meta import Json
+from forebay.errors import Clash
+from forebay.home.apiserver import bodies, output, verbs
+from forebay.home.apiserver.context import Call
+from forebay.home.apiserver.status import About, Refusal, bad_request, invalid
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = ("application/apply-patch+yaml", "application/apply-patch+cbor")
+OPERATIONS_MAX = 10_000
+ATTEMPTS_MAX = 5
+
+
+async def patch(call: Call) -> Response:
+    """Change one object, or its status; a writer in between makes us start again."""
+    dry, validation = call.query.dry_run("PatchOptions"), call.query.field_validation("PatchOptions")
+    media, change = await read_patch(call)
+    for attempt in range(ATTEMPTS_MAX):
+        current = await call.api.store.get(call.served.stored, call.key)
+        raw = changed(call, current.raw, media, change)
+        call.warnings.clear()
+        _check(call, raw, validation)
+        try:
+            return output.one(call, (await verbs.store_update(call, raw, dry_run=dry)).raw)
+        except Clash:
+            # Only a patch that named a revision itself wants to hear of the other writer.
+            if _names_revision(media, change) or attempt + 1 == ATTEMPTS_MAX:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def read_patch(call: Call) -> tuple[str, Any]:
+    """(media type, the patch). Raises Refusal (400, 413, 415)."""
+    media = bodies.media_type(call.request)
+    data = await bodies.read(call.request)
+    if media in APPLY:
+        told = "server-side apply is not supported by this server for now: apply without --server-side"
+        raise Refusal("UnsupportedMediaType", told)
+    known = [JSON_PATCH, MERGE_PATCH, *([STRATEGIC] if call.served.builtin else [])]
+    if media not in known:
+        told = "the body of the request was in an unknown format - accepted media types include: "
+        raise Refusal("UnsupportedMediaType", told + ", ".join(known))
+    return media, parse_patch(media, data)
+
+
+def parse_patch(media: str, data: bytes) -> Any:
+    """The patch of a body: a list for a JSON patch, an object otherwise. Raises Refusal (400)."""
+    if media != JSON_PATCH:
+        found, _ = schema.parse_json(data)
+        return found
+    try:
+        operations = json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise bad_request(f"error decoding patch: {error}") from error
+    if not isinstance(operations, list) or not all(isinstance(op, dict) for op in operations):
+        raise bad_request(
+            "error decoding patch: json: cannot unmarshal into Go value of type jsonpatch.Patch"
+        )
+    if len(operations) > OPERATIONS_MAX:
+        told = f"The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {len(operations)}"
+        raise Refusal("RequestEntityTooLarge", told)
+    return operations
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"invalid character in {name}")
+
+
+def _names_revision(media: str, change: Any) -> bool:
+    if media == JSON_PATCH:
+        return any(op.get("path") == "/metadata/resourceVersion" for op in change)
+    meta = change.get("metadata")
+    return isinstance(meta, dict) and "resourceVersion" in meta
+
+
+def changed(call: Call, stored: Json, media: str, change: Any) -> Json:
+    """The object after the patch, in wire form. Raises Refusal and Invalid."""
+    current = call.wire(copy.deepcopy(stored))
+    match media:
+        case "application/json-patch+json":
+            return apply_json_patch(current, change)
+        case "application/merge-patch+json":
+            return schema.json_merge(current, change)
+        case _:
+            return schema.strategic_merge(current, change, call.served.kind)
+
+
+def apply_json_patch(current: Json, operations: list[Json]) -> Json:
+    """RFC 6902. Raises Refusal: 422 when it does not fit the object, 413 when copies would make it huge."""
+    found: Any = current
+    try:
+        if not any(op.get("op") == "copy" for op in operations):
+            found = jsonpatch.JsonPatch(operations).apply(found)
+        else:
+            for operation in operations:  # each copy may double the object: look after every step
+                found = jsonpatch.JsonPatch([operation]).apply(found)
+                if len(json.dumps(found)) > bodies.BODY_MAX:
+                    raise Refusal(
+                        "RequestEntityTooLarge", f"Request entity too large: limit is {bodies.BODY_MAX}"
+                    )
+    except (
+        jsonpatch.JsonPatchException,
+        JsonPointerException,
+        TypeError,
+        KeyError,
+        IndexError,
+        ValueError,
+    ) as error:
+        raise Refusal("Invalid", "the server rejected our request due to an error in our request") from error
+    if not isinstance(found, dict):
+        raise Refusal("Invalid", "the server rejected our request due to an error in our request")
+    return found
+
+
+def _check(call: Call, raw: Json, validation: str) -> None:
+    meta = raw.get("metadata")
+    if not isinstance(meta, dict):
+        raise bad_request("the patched object has no metadata")
+    if meta.get("name") != call.op.name:
+        raise bad_request(
+            f"the name of the object ({meta.get('name')}) does not match the name on the URL ({call.op.name})"
+        )
+    raw["apiVersion"], raw["kind"] = call.served.kind.api_version, call.served.kind.kind
+    schema.check_types(raw, call.served.kind)
+    sentences = [] if validation == "Ignore" else schema.unknown_fields(raw, call.served.kind)
+    if sentences and validation == "Strict":
+        text = json.dumps(raw, separators=(",", ":"))
+        message = f"Invalid value: {json.dumps(text)}: strict decoding error: {', '.join(sentences)}"
+        raise invalid(About(), (("patch", "FieldValueInvalid", message),))
+    call.warnings += sentences

@@ -1,0 +1,112 @@
+"""The kinds that are served right now: the built-in ones, ours, and those of posted definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forebay.api import kinds
+from forebay.api.meta import Json, Resource
+from forebay.api.schema import is_builtin
+from forebay.home.apiserver import events
+
+BODY_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+def _same(raw: Json) -> Json:
+    return raw
+
+
+@dataclass(frozen=True)
+class Served:
+    """One kind under one group and version.
+
+    `stored` is the kind under which the store keeps it; `to_wire` and `from_wire` turn one form into the other (the
+    two groups of Event share their objects). `deprecated` is a warning for every answer ("" for none).
+    """
+
+    kind: type[Resource]
+    stored: type[Resource]
+    to_wire: Callable[[Json], Json] = _same
+    from_wire: Callable[[Json], Json] = _same
+    deprecated: str = ""
+
+    @property
+    def builtin(self) -> bool:
+        """Not a custom kind: takes strategic merge patches and updates without a revision."""
+        return is_builtin(self.kind)
+
+    @property
+    def subresources(self) -> tuple[str, ...]:
+        """Names of the served subresources that are no virtual objects of their own."""
+        return (*(("status",) if self.kind.has_status else ()), *(("scale",) if self.kind.has_scale else ()))
+
+
+def _builtin(kind: type[Resource]) -> Served:
+    if kind is kinds.EventV1:
+        return Served(kind, kinds.Event, events.to_v1, events.from_v1)
+    return Served(kind, kind)
+
+
+class Registry:
+    """Finds the kind for a path. `revision` grows with every change, for cached documents."""
+
+    def __init__(self) -> None:
+        self._fixed = {(k.group, k.version, k.plural): _builtin(k) for k in kinds.ALL}
+        self._posted: dict[str, tuple[Served, ...]] = {}
+        self._all: dict[tuple[str, str, str], Served] = dict(self._fixed)
+        self.revision = 0
+
+    def find(self, group: str, version: str, plural: str) -> Served | None:
+        """What is served there, or None."""
+        return self._all.get((group, version, plural))
+
+    def everything(self) -> list[Served]:
+        """All kinds, built-in ones first, in a stable order."""
+        return list(self._all.values())
+
+    def groups(self) -> dict[str, list[str]]:
+        """Group -> its versions, the preferred one first."""
+        found: dict[str, list[str]] = {}
+        for group, version, _ in self._all:
+            versions = found.setdefault(group, [])
+            if version not in versions:
+                versions.append(version)
+        return {group: sorted(versions, key=_version_order) for group, versions in found.items()}
+
+    def of(self, group: str, version: str) -> list[Served]:
+        """The kinds of one group and version."""
+        return [served for (g, v, _), served in self._all.items() if (g, v) == (group, version)]
+
+    def owns(self, group: str, plural: str) -> bool:
+        """Whether a kind of that name is built in; a posted definition of it does not replace ours."""
+        return any((g, p) == (group, plural) for g, _, p in self._fixed)
+
+    def post(self, name: str, served: tuple[Served, ...]) -> None:
+        """Serve the kinds of the definition called `name`."""
+        if self._posted.get(name) != served:
+            self._posted[name] = served
+            self._rebuild()
+
+    def drop(self, name: str) -> None:
+        """Stop serving a definition's kinds."""
+        if self._posted.pop(name, None) is not None:
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        posted = {
+            (s.kind.group, s.kind.version, s.kind.plural): s for many in self._posted.values() for s in many
+        }
+        self._all = posted | self._fixed
+        self.revision += 1
+
+
+def _version_order(version: str) -> tuple[int, int, int, str]:
+    """Kubernetes' order: v2, v1, v1beta2, v1beta1, v1alpha1, then anything else by name."""
+    import re
+
+    match = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
+    if match is None:
+        return (3, 0, 0, version)
+    stage = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return (stage, -int(match[1]), -int(match[3] or 0), "")
