@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import signal
 import sys
 from typing import TextIO
 
 from forebay.api.kinds import EndpointSlice, InferenceService, Service
 from forebay.gateway.observe import FLUSH_S, Observer
 from forebay.gateway.routes import build
-from forebay.gateway.settings import DRAIN_S, LIMITS
+from forebay.gateway.settings import DRAIN_S, LIMITS, LINGER_S
 from forebay.gateway.site import GatewaySite
 from forebay.kit.clock import SystemClock
 from forebay.kit.http1 import Limits, ProxyServer
@@ -48,6 +46,7 @@ class Gateway:
             self._tasks.append(loop.create_task(informer.run(self._changed)))
         self._tasks.append(loop.create_task(self._keep_table()))
         self._tasks.append(loop.create_task(self._keep_log()))
+        self.proxy.groups = self.site.groups.values()
         self.address = await self.proxy.start(host=host, port=port)
         return self.address
 
@@ -73,9 +72,9 @@ class Gateway:
             await asyncio.sleep(FLUSH_S)
             self.observer.flush()
 
-    async def stop(self, *, deadline_s: float) -> int:
+    async def stop(self, *, deadline_s: float, linger_s: float = 0.0) -> int:
         """Finish what is under way; returns how many requests had to be cut."""
-        cut = await self.proxy.stop(deadline_s=deadline_s)
+        cut = await self.proxy.stop(deadline_s=deadline_s, linger_s=linger_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -84,20 +83,15 @@ class Gateway:
 
 
 async def run_gateway(store: Store, *, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Raises OSError when the address is taken."""
+    """Serve until cancelled, then drain. Raises OSError when the address is taken."""
     gateway = Gateway(store)
     address = await gateway.start(host=host, port=port)
-    print(
-        json.dumps({"log": "gateway", "event": "listening", "host": address[0], "port": address[1]}),
-        flush=True,
-    )
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    _say("listening", host=address[0], port=address[1])
     try:
-        await stop.wait()
+        await asyncio.Event().wait()
     finally:
-        with contextlib.suppress(RuntimeError):
-            cut = await gateway.stop(deadline_s=DRAIN_S)
-            print(json.dumps({"log": "gateway", "event": "stopped", "cut": cut}), flush=True)
+        _say("stopped", cut=await gateway.stop(deadline_s=DRAIN_S, linger_s=LINGER_S))
+
+
+def _say(event: str, **facts: object) -> None:
+    print(json.dumps({"log": "gateway", "event": event, **facts}), flush=True)

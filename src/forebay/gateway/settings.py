@@ -21,4 +21,5 @@ LIMITS = Limits(
     timeout_idle_backend_s=30.0,
     reconnect_s=10.0,
 )
+LINGER_S = 0.5
 DRAIN_S = 25.0  # less than Kubernetes' default grace of 30 s

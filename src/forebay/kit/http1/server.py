@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 from forebay.kit.http1.backend import Backend
@@ -14,6 +14,7 @@ from forebay.kit.http1.group import Group
 from forebay.kit.http1.messages import Limits, Site
 
 SWEEP_S = 1.0
+DRAIN_POLL_S = 0.02
 
 
 class ProxyServer:
@@ -26,7 +27,7 @@ class ProxyServer:
         self.stopping = False
         self.active: set[Exchange] = set()
         self.clients: set[ClientConnection] = set()
-        self.groups: set[Group] = set()
+        self.groups: Collection[Group] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
 
@@ -40,17 +41,22 @@ class ProxyServer:
         name = self._listener.sockets[0].getsockname()
         return str(name[0]), int(name[1])
 
-    async def stop(self, *, deadline_s: float) -> int:
-        """Take no more connections, finish what is under way, then cut. Returns how many were cut."""
-        self.stopping = True
+    async def stop(self, *, deadline_s: float, linger_s: float = 0.0) -> int:
+        """Answer new requests for `linger_s` more, finish what is under way, then cut. Returns how many were cut.
+
+        Lingering is for the time until everybody who sends requests here has heard that this end is closing; each
+        answer from now on closes its connection.
+        """
         assert self._listener is not None
+        until = self.loop.time() + deadline_s
+        self.stopping = True
+        await asyncio.sleep(min(linger_s, deadline_s))
         self._listener.close()
         for client in list(self.clients):
             if not client.busy:
                 client.close()
-        until = self.loop.time() + deadline_s
         while self.clients and self.loop.time() < until:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(DRAIN_POLL_S)  # noqa: ASYNC110 - bounded by the deadline; an event per client costs more
         cut = sum(client.busy for client in self.clients)
         for client in list(self.clients):
             client.cut_now()
@@ -71,7 +77,7 @@ class ProxyServer:
 
     def admit(self, client: ClientConnection) -> bool:
         """May this connection stay?"""
-        if len(self.clients) >= self.limits.clients_max or self.stopping:
+        if len(self.clients) >= self.limits.clients_max:
             return False
         self.clients.add(client)
         return True

@@ -1,0 +1,57 @@
+"""llama.cpp's own OpenAI server, inside this process, on a unix socket that only this process knows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from forebay.engines.llama.options import Options
+from forebay.errors import Damaged
+
+HTTP_THREADS = 64  # one per open connection of the front, which keeps no more than it needs
+PROMPT_CACHE_MIB = 256
+
+
+class Native(Protocol):
+    """What is used of xllamacpp's Server."""
+
+    listening_address: str
+
+
+def start(model: Path, socket: Path, options: Options) -> Native:
+    """Load the model and listen. Blocks; raises Damaged when llama.cpp refuses the file."""
+    import xllamacpp
+
+    params = _params(xllamacpp, options)
+    params.model.path = str(model)
+    params.hostnames = [str(socket)]
+    try:
+        server: Native = xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise Damaged(
+            f"llama.cpp cannot load {model}: {error} The file may be cut, of an architecture it does not know, or "
+            f"larger than the memory; see the lines above"
+        ) from None
+    return server
+
+
+def _params(xllamacpp: Any, options: Options) -> Any:
+    params = xllamacpp.CommonParams()
+    params.model_alias = {options.model_name}
+    params.n_ctx = options.ctx_size
+    params.n_parallel = options.parallel
+    params.kv_unified = True  # one context shared by all, instead of a fixed share for each
+    params.cpuparams.n_threads = options.threads or len(os.sched_getaffinity(0))
+    params.n_threads_http = HTTP_THREADS
+    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.warmup = False
+    params.fit_params = False
+    params.use_jinja = True
+    params.ui = False
+    params.endpoint_slots = False  # it would show other people's prompts
+    params.endpoint_metrics = True
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    params.verbosity = 1  # errors only
+    return params
