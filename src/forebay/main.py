@@ -17,6 +17,7 @@ from forebay.errors import Invalid
 from forebay.kit.clock import SystemClock
 
 if TYPE_CHECKING:
+    from forebay.home.run import Parts
     from forebay.store.kube import KubeStore
 
 REQUEST_TIMEOUT_S = 30.0
@@ -62,7 +63,9 @@ def run_node() -> int:
 
     node, group = os.environ.get("NODE_NAME", ""), os.environ.get("NODE_GROUP", "")
     if not node or not group:
-        raise Invalid("forebay node needs NODE_NAME and NODE_GROUP in its environment, as its DaemonSet gives them")
+        raise Invalid(
+            "forebay node needs NODE_NAME and NODE_GROUP in its environment, as its DaemonSet gives them"
+        )
     root = Path(os.environ.get("FOREBAY_CACHE_ROOT", "/mnt/models"))
 
     async def work() -> None:
@@ -120,8 +123,32 @@ def run_hub(arguments: Sequence[str]) -> int:
 def run_up(options: UpOptions) -> int:
     """The embedded home."""
     from forebay.home.run import detached, run_home
+    from forebay.home.settings import HomeSettings, node_names, parse_capacity, parse_pairs
 
-    return detached(options) if options.detach else run_home(options)
+    settings = HomeSettings(
+        data=options.data,
+        api_port=options.api_port,
+        gateway_port=options.gateway_port,
+        nodes=node_names(options.node_name, options.nodes),
+        labels=parse_pairs(options.node_labels, option="--node-label"),
+        capacity=parse_capacity(options.node_capacity),
+    )
+    if options.detach:
+        return detached(settings, [a for a in sys.argv[2:] if a not in ("-d", "--detach")])
+    return run_home(settings, _parts())
+
+
+def _parts() -> Parts:
+    from forebay.api.admission import Rules
+    from forebay.control import controllers
+    from forebay.control.shipped import shipped
+    from forebay.home.run import Parts
+
+    return Parts(
+        rules=lambda store: Rules(),
+        controllers=lambda store, clock: controllers(store, clock=clock),
+        shipped=shipped,
+    )
 
 
 def programs() -> Programs:
@@ -145,7 +172,9 @@ def programs() -> Programs:
 
 def _logging() -> None:
     level = os.environ.get("FOREBAY_LOG", "INFO").upper()
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(name)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname).1s %(name)s %(message)s", stream=sys.stderr
+    )
     logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 

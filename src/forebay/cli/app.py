@@ -12,6 +12,11 @@ from forebay.cli.programs import Programs
 COMMANDS = {
     "up": ("home", "up"),
     "down": ("home", "down"),
+    "apply": ("objects", "apply"),
+    "get": ("objects", "get"),
+    "logs": ("objects", "logs"),
+    "delete": ("objects", "delete"),
+    "doctor": ("doctor", "doctor"),
     "kubeconfig": ("home", "kubeconfig"),
     "version": ("home", "version"),
     "pull": ("programs_run", "pull"),

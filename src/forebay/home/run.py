@@ -1,0 +1,219 @@
+"""`forebay up`: the parts of a home, started in order and stopped in the opposite one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+import click
+
+from forebay.api.kinds import Pod
+from forebay.api.meta import Json, Resource
+from forebay.errors import Absent, Unavailable
+from forebay.home import bootstrap, pki, tokens
+from forebay.home.apiserver import crds
+from forebay.home.apiserver.app import create_app
+from forebay.home.apiserver.authn import Authenticator
+from forebay.home.apiserver.context import Api, LogQuery
+from forebay.home.apiserver.serve import listen, serving
+from forebay.home.kubelet import Kubelet, read_logs
+from forebay.home.lock import DataFolder, read_running
+from forebay.home.settings import HomeSettings
+from forebay.home.workloads import controllers as workload_controllers
+from forebay.kit.clock import Clock, SystemClock
+from forebay.store.loop import Controller, run_controllers
+from forebay.store.protocol import Where
+from forebay.store.sqlite import Rules, SqliteStore
+
+ADMIN = ("kubernetes-admin", (tokens.MASTERS,))
+HOST = "127.0.0.1"
+STOP_API_S, STOP_PODS_S, DRAIN_S = 2.0, 20.0, 15.0
+DETACHED_S = 30.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What main gives to a home: Forebay's own rules, controllers and shipped objects."""
+
+    rules: Callable[[Callable[[], SqliteStore]], Rules]
+    controllers: Callable[[SqliteStore, Clock], Sequence[Controller]]
+    shipped: Callable[[], Sequence[Resource]]
+
+
+class Home:
+    """One life of a data folder."""
+
+    def __init__(self, settings: HomeSettings, parts: Parts, *, clock: Clock | None = None) -> None:
+        self._settings, self._parts = settings, parts
+        self._clock = clock or SystemClock()
+        self._folder = DataFolder(settings.data)
+        self._data = self._folder.path
+        self._kubelets: list[Kubelet] = []
+        self._url = ""
+
+    async def run(self, started: Callable[[Json], None]) -> None:
+        """Serve until cancelled. `started` hears the addresses. Raises Denied, Clash, Unavailable before that."""
+        self._folder.take()
+        try:
+            api = listen(HOST, self._settings.api_port)
+            gateway_port = self._gateway_port()
+            self._url = f"https://{HOST}:{api.getsockname()[1]}"
+            async with contextlib.AsyncExitStack() as stack:
+                store = await stack.enter_async_context(self._store())
+                await self._serve(stack, store, api)
+                facts = {"server": self._url, "gateway": f"http://{HOST}:{gateway_port}",
+                         "kubeconfig": str(self._data / "kubeconfig")}  # fmt: skip
+                await self._prepare(store, gateway_port)
+                await self._work(store, lambda: started(facts))
+        finally:
+            self._folder.leave()
+
+    def _gateway_port(self) -> int:
+        """The port that the gateway's pod will take; looked at now, so that a taken one is told at once."""
+        with contextlib.closing(listen(HOST, self._settings.gateway_port)) as probe:
+            return int(probe.getsockname()[1])
+
+    @contextlib.asynccontextmanager
+    async def _store(self) -> AsyncIterator[SqliteStore]:
+        found: list[SqliteStore] = []
+        store = SqliteStore(self._data / "forebay.db", self._parts.rules(lambda: found[0]), clock=self._clock)
+        found.append(store)
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    async def _serve(self, stack: contextlib.AsyncExitStack, store: SqliteStore, sock: socket.socket) -> None:
+        files = pki.ensure(self._data / "pki")
+        key = tokens.load_key(self._data / "auth.key")
+        api = Api(store, Authenticator(key), self._logs, self._clock, cache=self._data / "cache")
+        await crds.load(api)
+        app = create_app(api)
+        await stack.enter_async_context(serving(app, sock, cert=files.cert, key=files.key, stop_s=STOP_API_S))
+        text = pki.kubeconfig(
+            server=self._url, ca=files.ca.read_bytes(), token=tokens.mint(key, ADMIN[0], ADMIN[1])
+        )
+        pki.write_private(self._data / "kubeconfig", text)
+        self._crd = crds.CrdController(store=store, registry=api.registry, clock=self._clock)
+        self._key, self._files = key, files
+
+    async def _prepare(self, store: SqliteStore, gateway_port: int) -> None:
+        await bootstrap.ensure(store, bootstrap.own_objects(gateway_port))
+        await bootstrap.ensure(store, self._parts.shipped())
+        await bootstrap.point_to_gateway(store, gateway_port)
+
+    def _kubelet(self, store: SqliteStore, name: str) -> Kubelet:
+        return Kubelet(
+            store, data_dir=self._data, node_name=name, capacity=self._settings.capacity,
+            labels=self._settings.labels, api_url=self._url, ca_file=self._files.ca,
+            mint_token=lambda user, groups: tokens.mint(self._key, user, groups), clock=self._clock,
+        )  # fmt: skip
+
+    async def _work(self, store: SqliteStore, started: Callable[[], None]) -> None:
+        own = workload_controllers(store, clock=self._clock, ca_pem=self._files.ca.read_text())
+        controllers = [self._crd, *own, *self._parts.controllers(store, self._clock)]
+        self._kubelets = [self._kubelet(store, name) for name in self._settings.nodes]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run_controllers(store, controllers, clock=self._clock))]
+            tasks += [group.create_task(kubelet.run()) for kubelet in self._kubelets]
+            started()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.shield(self._stop(store, tasks))
+
+    async def _stop(self, store: SqliteStore, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """The gateway drains first, so that no request meets a stopped engine; then all pods end together."""
+        tasks[0].cancel()  # controllers would start anew what we end
+        await self._drain_gateway(store)
+        await asyncio.gather(*(kubelet.stop(STOP_PODS_S) for kubelet in self._kubelets))
+        for task in tasks:
+            task.cancel()
+
+    async def _drain_gateway(self, store: SqliteStore) -> None:
+        labels = ",".join(f"{k}={v}" for k, v in bootstrap.GATEWAY_LABELS.items())
+        where = Where(namespace=bootstrap.SYSTEM, labels=labels)
+        for pod in (await store.list(Pod, where)).items:
+            with contextlib.suppress(Absent):
+                await store.delete(Pod, pod.key)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while (await store.list(Pod, where)).items:  # noqa: ASYNC110 - the kubelet's work, seen in the store
+                    await asyncio.sleep(0.05)
+
+    def _logs(self, pod: Pod, query: LogQuery) -> AsyncIterator[bytes]:
+        return read_logs(
+            self._data, str(pod.spec.get("nodeName", "")), pod, query.container, previous=query.previous,
+            tail=query.tail, since_s=query.since_s, timestamps=query.timestamps, follow=query.follow,
+            limit_bytes=query.limit_bytes,
+        )  # fmt: skip
+
+
+def run_home(settings: HomeSettings, parts: Parts) -> int:
+    """Run a home until SIGINT or SIGTERM; the exit code."""
+    began = time.monotonic()
+
+    async def body() -> None:
+        home = Home(settings, parts)
+
+        def started(facts: Json) -> None:
+            home._folder.tell(**facts)
+            _greet(settings, facts, time.monotonic() - began)
+
+        task = asyncio.ensure_future(home.run(started))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+
+    asyncio.run(body())
+    click.echo("Forebay is down.", err=True)
+    return 0
+
+
+def _greet(settings: HomeSettings, facts: Json, seconds: float) -> None:
+    nodes = ", ".join(settings.nodes)
+    click.echo(f"Forebay is up after {seconds:.2f} s: nodes {nodes}; data in {settings.data}")
+    click.echo(f"  API      {facts['server']}   export KUBECONFIG={facts['kubeconfig']}")
+    click.echo(
+        f"  gateway  {facts['gateway']}   OpenAI at /openai/v1, services at /serving/<namespace>/<name>"
+    )
+
+
+def detached(settings: HomeSettings, arguments: Sequence[str]) -> int:
+    """Start the same command in the background and return once its API answers. Raises Unavailable, Clash."""
+    data = settings.data.absolute()
+    probe = DataFolder(data)
+    probe.take()  # a second start is told here, by this process
+    probe.leave()
+    log = data / "up.log"
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "forebay.main", "up", *arguments],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
+    deadline = time.monotonic() + DETACHED_S
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            lines = log.read_text().strip().splitlines()
+            told = next(
+                (line for line in reversed(lines) if line.startswith("Error: ")), lines[-1] if lines else ""
+            )
+            click.echo(told, err=True)
+            return child.returncode or 1
+        with contextlib.suppress(Absent):
+            facts = read_running(data)
+            _greet(settings, facts, DETACHED_S - (deadline - time.monotonic()))
+            child.returncode = 0  # it lives on without us
+            return 0
+        time.sleep(0.02)
+    raise Unavailable(f"the home did not come up within {DETACHED_S:g} s; see {log}")
