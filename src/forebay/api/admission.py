@@ -1,0 +1,163 @@
+"""What an object must pass before it is stored: the same pure rules for the embedded API and the webhook.
+
+`Rules.prepare` drops what the kind does not know, fills in defaults and refuses what is wrong. Rules across objects
+(`Check`) see a snapshot through the look-ups given to the constructor; without look-ups they are not asked.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from forebay.api import kinds
+from forebay.api.meta import Json, Key, Resource
+from forebay.api.schema import causes, defaulted, pruned, validate
+from forebay.api.schema.causes import Cause
+from forebay.api.schema.pod_defaults import admitted
+
+Verb = Literal["create", "update", "status", "delete"]
+SERVICE_NETWORK = (10, 96)  # 10.96.0.0/16, kubeadm's own; nothing listens there on a laptop
+_PROTECTION = {
+    kinds.PersistentVolumeClaim: "kubernetes.io/pvc-protection",
+    kinds.PersistentVolume: "kubernetes.io/pv-protection",
+}
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+
+
+class Look(Protocol):
+    """A snapshot of other objects, as the store holds them at this moment."""
+
+    def get(self, kind: type[Resource], key: Key) -> Json | None:
+        """One object, or None."""
+
+    def list(self, kind: type[Resource], namespace: str = "") -> Iterable[Json]:
+        """All objects of a kind; of one namespace if it is given."""
+
+
+class Nothing:
+    """The snapshot of a world without objects."""
+
+    def get(self, kind: type[Resource], key: Key) -> Json | None:
+        """None."""
+        return None
+
+    def list(self, kind: type[Resource], namespace: str = "") -> Iterable[Json]:
+        """Nothing."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Review:
+    """One request as a check sees it; `new` is the old object for a deletion."""
+
+    kind: type[Resource]
+    verb: Verb
+    new: Json
+    old: Json | None
+    look: Look
+
+
+Check = Callable[[Review], Iterable[Cause]]
+
+
+class Rules:
+    """Defaults, pruning and validation, the same in both homes (promise S6)."""
+
+    def __init__(self, look: Look | None = None, checks: Sequence[Check] = ()) -> None:
+        self._look: Look = look or Nothing()
+        self._checks = tuple(checks) if look is not None else ()
+
+    def prepare(self, kind: type[Resource], new: Json, old: Json | None, verb: str) -> Json:
+        """The form to store. `verb` is create, update, status or delete.
+
+        Raises Invalid with all causes at once; a check may raise Denied or Clash instead.
+        """
+        if verb != "delete":
+            new = self._shaped(kind, new, old, verb)
+        review = Review(kind, verb, new, old, self._look)  # type: ignore[arg-type]
+        found = [] if verb == "delete" else validate(new, old, kind)
+        for check in () if found else self._checks:
+            found += check(review)
+        if found:
+            raise causes.refusal(kind, str(new["metadata"].get("name", "")), found)
+        return new
+
+    def _shaped(self, kind: type[Resource], new: Json, old: Json | None, verb: str) -> Json:
+        new = pruned(new, kind)
+        if verb == "create":
+            new = _begun(copy.deepcopy(new), kind, self._look)
+        elif old is not None and kind is kinds.Service:
+            _keep_address(new, old)
+        return defaulted(new, kind)
+
+
+def _begun(raw: Json, kind: type[Resource], look: Look) -> Json:
+    """What only a new object gets. `raw` changes."""
+    if kind is kinds.Pod and isinstance(raw.get("spec"), dict):
+        admitted(raw["spec"])
+    elif kind is kinds.Job and isinstance(raw.get("spec"), dict):
+        _select_own_pods(raw)
+    elif kind is kinds.Namespace:
+        spec = raw.setdefault("spec", {})
+        spec["finalizers"] = list(dict.fromkeys([*(spec.get("finalizers") or ()), "kubernetes"]))
+    elif kind is kinds.Service and isinstance(raw.get("spec"), dict):
+        _give_address(raw, look)
+    elif kind is kinds.PersistentVolumeClaim and isinstance(raw.get("spec"), dict):
+        _give_class(raw["spec"], look)
+    if kind in _PROTECTION:
+        held = raw["metadata"].get("finalizers") or []
+        raw["metadata"]["finalizers"] = list(dict.fromkeys([*held, _PROTECTION[kind]]))
+    return raw
+
+
+def _select_own_pods(raw: Json) -> None:
+    """A Job selects its pods by its own uid, unless it says manualSelector."""
+    spec, meta = raw["spec"], raw["metadata"]
+    if spec.get("manualSelector") or not isinstance(spec.get("template"), dict):
+        return
+    labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+    for prefix in ("", "batch.kubernetes.io/"):
+        labels.setdefault(f"{prefix}job-name", meta.get("name", ""))
+        labels.setdefault(f"{prefix}controller-uid", meta.get("uid", ""))
+    selector = spec.setdefault("selector", {}).setdefault("matchLabels", {})
+    selector.setdefault("batch.kubernetes.io/controller-uid", meta.get("uid", ""))
+
+
+def _give_address(raw: Json, look: Look) -> None:
+    """A cluster address, unique among all services and the same for the same uid where it can be."""
+    spec = raw["spec"]
+    if spec.get("type") == "ExternalName":
+        return
+    if not spec.get("clusterIP"):
+        taken = {(one.get("spec") or {}).get("clusterIP") for one in look.list(kinds.Service)}
+        start = int.from_bytes(hashlib.sha256(str(raw["metadata"].get("uid", "")).encode()).digest()[:4])
+        places = ((start + step) % 65_000 + 10 for step in range(65_000))
+        spec["clusterIP"] = next(ip for ip in map(_address, places) if ip not in taken)
+    spec["clusterIPs"] = [spec["clusterIP"]]
+
+
+def _address(place: int) -> str:
+    return ".".join(map(str, (*SERVICE_NETWORK, place >> 8, place & 255)))
+
+
+def _keep_address(new: Json, old: Json) -> None:
+    """An update that does not name the address keeps it."""
+    spec, was = new.get("spec") or {}, old.get("spec") or {}
+    if spec.get("type") == "ExternalName":
+        return
+    for name in ("clusterIP", "clusterIPs"):
+        if was.get(name) and not spec.get(name):
+            spec[name] = was[name]
+
+
+def _give_class(spec: Json, look: Look) -> None:
+    """The default storage class, where the claim names none."""
+    if spec.get("storageClassName") is not None:
+        return
+    for one in look.list(kinds.StorageClass):
+        if (one["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true":
+            spec["storageClassName"] = one["metadata"]["name"]
+            return
