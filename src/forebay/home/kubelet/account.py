@@ -1,0 +1,55 @@
+"""How a pod reaches the API: a kubeconfig with its service account's token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import yaml
+
+from forebay.api.meta import Json
+
+MintToken = Callable[[str, tuple[str, ...]], str]
+
+
+def service_account(pod: Json) -> tuple[str, tuple[str, ...]]:
+    """User name and groups of the pod's service account (authentication of Kubernetes)."""
+    namespace = pod["metadata"].get("namespace", "")
+    name = (pod.get("spec") or {}).get("serviceAccountName") or "default"
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+    return f"system:serviceaccount:{namespace}:{name}", groups
+
+
+def wants_token(pod: Json, account: Json | None) -> bool:
+    """automountServiceAccountToken: the pod's word, else the account's, else yes."""
+    own = (pod.get("spec") or {}).get("automountServiceAccountToken")
+    if own is None:
+        own = (account or {}).get("automountServiceAccountToken")
+    return own is not False
+
+
+def write_kubeconfig(path: Path, *, api_url: str, ca_file: Path, token: str, namespace: str) -> None:
+    """A kubeconfig that only this user can read."""
+    config = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "forebay",
+        "clusters": [
+            {"name": "forebay", "cluster": {"server": api_url, "certificate-authority": str(ca_file)}}
+        ],
+        "users": [{"name": "pod", "user": {"token": token}}],
+        "contexts": [
+            {"name": "forebay", "context": {"cluster": "forebay", "user": "pod", "namespace": namespace}}
+        ],
+    }  # fmt: skip
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def environment(path: Path | None, api_url: str) -> dict[str, str]:
+    """KUBERNETES_SERVICE_HOST and _PORT, and KUBECONFIG where the pod has a token."""
+    address = urlsplit(api_url)
+    env = {
+        "KUBERNETES_SERVICE_HOST": address.hostname or "",
+        "KUBERNETES_SERVICE_PORT": str(address.port or 443),
+    }
+    return env | ({"KUBECONFIG": str(path)} if path is not None else {})

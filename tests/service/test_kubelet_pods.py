@@ -1,0 +1,65 @@
+"""Pods as real processes: they run, log, report, restart and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.service.kubelet_home import home, is_ready, processes_of, sh, terminated
+
+from forebay.api.kinds import Lease, Node, Pod
+from forebay.api.meta import Key
+
+
+def test_a_pod_runs_logs_and_is_removed_with_its_processes(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with home(tmp_path) as here:
+            pod = await here.pod("one", {"containers": [sh("echo hello $POD; exec sleep 600", env=[{"name": "POD",
+                                 "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}])]})  # fmt: skip
+            pod = await here.until("one", is_ready)
+            assert pod.status["phase"] == "Running"
+            assert pod.status["podIP"] == "127.0.0.1"
+            assert pod.status["containerStatuses"][0]["state"]["running"]["startedAt"]
+            await here.until("one", lambda p: here.log(p) == "hello one\n")
+            await here.store.delete(Pod, Key("default", "one"), grace_s=5)
+            await here.gone("one")
+            assert processes_of(tmp_path) == []
+            assert not here.settings.pod_dir(pod.uid).exists()
+            reasons = [reason for reason, _ in await here.events(pod)]
+            assert {"Pulled", "Created", "Started", "Killing"} <= set(reasons)
+
+    asyncio.run(body())
+
+
+def test_the_node_registers_and_renews_its_lease(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with home(tmp_path, labels={"disk": "nvme"}, capacity={"nvidia.com/gpu": "1"}) as here:
+            await here.pod("one", {"containers": [sh("exit 0")], "restartPolicy": "Never"})
+            await here.until("one", lambda p: p.status.get("phase") == "Succeeded")
+            node = await here.store.get(Node, Key("", "worker"))
+            assert node.labels["disk"] == "nvme"
+            assert node.labels["kubernetes.io/hostname"] == "worker"
+            assert node.status["allocatable"]["nvidia.com/gpu"] == "1"
+            assert int(node.status["capacity"]["cpu"]) >= 1
+            conditions = {c["type"]: c["status"] for c in node.status["conditions"]}
+            assert conditions["Ready"] == "True"
+            lease = await here.store.get(Lease, Key("kube-node-lease", "worker"))
+            assert lease.spec["holderIdentity"] == "worker"
+
+    asyncio.run(body())
+
+
+def test_a_pod_that_ends_succeeds_or_fails(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with home(tmp_path) as here:
+            await here.pod("good", {"containers": [sh("exit 0")], "restartPolicy": "Never"})
+            bad = sh("echo it broke >&2; exit 3", terminationMessagePolicy="FallbackToLogsOnError")
+            await here.pod("bad", {"containers": [bad], "restartPolicy": "Never"})
+            good = await here.until("good", lambda p: p.status.get("phase") == "Succeeded")
+            assert terminated(good)["reason"] == "Completed"
+            failed = await here.until("bad", lambda p: p.status.get("phase") == "Failed")
+            assert terminated(failed)["exitCode"] == 3
+            assert terminated(failed)["reason"] == "Error"
+            assert terminated(failed)["message"] == "it broke"
+
+    asyncio.run(body())
