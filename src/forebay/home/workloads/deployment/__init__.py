@@ -1,0 +1,1 @@
+"""Deployment: one ReplicaSet per template, and rollouts between them."""

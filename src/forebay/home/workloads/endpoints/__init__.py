@@ -1,0 +1,1 @@
+"""Service: the addresses and ports of its pods as EndpointSlices."""

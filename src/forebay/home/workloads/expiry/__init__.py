@@ -1,0 +1,1 @@
+"""Events that have told their story."""

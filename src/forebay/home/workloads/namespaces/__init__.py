@@ -1,0 +1,1 @@
+"""Namespace: what each one is born with, and its end."""

@@ -1,0 +1,1 @@
+"""Nodes that stop reporting, and the pods on them."""

@@ -1,0 +1,1 @@
+"""ReplicaSet: as many pods as asked for."""

@@ -1,0 +1,1 @@
+"""Scheduler: a node for every pod."""

@@ -1,0 +1,44 @@
+"""Reads and writes for volumes and claims."""
+
+from __future__ import annotations
+
+from forebay.api.kinds import Node, PersistentVolume, PersistentVolumeClaim, Pod, StorageClass
+from forebay.api.meta import Key
+from forebay.home.workloads import pods as p
+from forebay.home.workloads.actions import carry_out
+from forebay.home.workloads.volumes.decide import Seen, claims_of, decide
+from forebay.home.workloads.wakes import ALL, everything
+from forebay.kit.clock import Clock
+from forebay.store.loop import Watch
+from forebay.store.protocol import Store
+
+
+class VolumeController:
+    """Binds claims and volumes; all of them at once, since they compete."""
+
+    name = "persistentvolume-controller"
+
+    def __init__(self, store: Store, *, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+        self.watches: tuple[Watch, ...] = (
+            Watch(PersistentVolume, wakes=everything),
+            Watch(PersistentVolumeClaim, wakes=everything),
+            Watch(StorageClass, wakes=everything),
+            Watch(Pod, wakes=_of_pod),
+        )
+
+    async def reconcile(self, key: Key) -> float | None:
+        seen = Seen(
+            (await self._store.list(PersistentVolume)).items,
+            (await self._store.list(PersistentVolumeClaim)).items,
+            (await self._store.list(StorageClass)).items,
+            tuple(pod for pod in (await self._store.list(Pod)).items if claims_of(pod)),
+            (await self._store.list(Node)).items,
+        )
+        await carry_out(self._store, decide(seen), component=self.name, clock=self._clock)
+        return None
+
+
+def _of_pod(pod: Pod) -> tuple[Key, ...]:
+    """A claim may go when the last pod that mounts it has ended or is gone."""
+    return (ALL,) if claims_of(pod) and (pod.deleting or p.finished(pod)) else ()
