@@ -134,8 +134,17 @@ def run_up(options: UpOptions) -> int:
         capacity=parse_capacity(options.node_capacity),
     )
     if options.detach:
-        return detached(settings, [a for a in sys.argv[2:] if a not in ("-d", "--detach")])
+        return detached(settings, _typed(options))
     return run_home(settings, _parts())
+
+
+def _typed(options: UpOptions) -> list[str]:
+    """The options as words, for the process in the background."""
+    words = ["--data", str(options.data), "--api-port", str(options.api_port)]
+    words += ["--gateway-port", str(options.gateway_port), "--nodes", str(options.nodes)]
+    words += ["--node-name", options.node_name]
+    words += [word for label in options.node_labels for word in ("--node-label", label)]
+    return words + [word for amount in options.node_capacity for word in ("--node-capacity", amount)]
 
 
 def _parts() -> Parts:

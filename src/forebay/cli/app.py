@@ -12,6 +12,8 @@ from forebay.cli.programs import Programs
 COMMANDS = {
     "up": ("home", "up"),
     "down": ("home", "down"),
+    "run": ("serving", "run"),
+    "chat": ("serving", "chat"),
     "apply": ("objects", "apply"),
     "get": ("objects", "get"),
     "logs": ("objects", "logs"),

@@ -1,0 +1,122 @@
+"""run and chat: a model from its URI to an answer, in one command."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from forebay.api.kinds import InferenceService
+from forebay.api.meta import Json, Key
+from forebay.cli import manifests, models
+from forebay.cli.asking import Answer, ask, wait_reachable
+from forebay.cli.errors import guarded
+from forebay.cli.home import data_option
+from forebay.cli.objects import namespace_option
+from forebay.cli.programs import Client, Programs, UpOptions
+from forebay.cli.waiting import wait_for_all
+from forebay.errors import Absent, Invalid, Unavailable
+
+REACHABLE_S = 30.0
+
+
+@click.command()
+@click.argument("uri")
+@click.argument("prompt", required=False)
+@click.option("--name", default="", help="Name of the service (default: from the URI).")
+@click.option("--replicas", default=1, show_default=True, help="Pods that serve it.")
+@click.option("--timeout", "timeout_s", default=3600.0, show_default=True, help="Seconds to wait at most.")
+@namespace_option
+@data_option
+@click.pass_obj
+@guarded
+def run(programs: Programs, uri: str, prompt: str | None, name: str, replicas: int, timeout_s: float,
+        namespace: str, data: Path | None) -> None:  # fmt: skip
+    """Cache a model, serve it and ask it: forebay run hf://org/name "prompt". Without a prompt: a chat.
+
+    Starts a home in the background if none runs; `forebay down` stops it. HF_TOKEN and HF_ENDPOINT are passed on.
+    """
+    if "://" not in uri:
+        raise Invalid(f"{uri} is no URI; write hf://org/name, s3://bucket/prefix, https://… or file:///…")
+    folder = data or programs.default_data()
+    _ensure_home(programs, folder)
+    chosen = name or models.name_for(uri)
+
+    async def body() -> str:
+        async with programs.connect(data=folder) as client:
+            for item in models.objects_for(uri, chosen, namespace, replicas=replicas):
+                await manifests.apply(client, item, namespace)
+            cache, service = (
+                models.cache(uri, chosen),
+                models.service(uri, chosen, namespace, replicas=replicas),
+            )
+            await wait_for_all(client, [cache, service], timeout_s=timeout_s)
+            return await service_url(client, chosen, namespace)
+
+    url = asyncio.run(body())
+    wait_reachable(url, deadline_s=REACHABLE_S)
+    if prompt is None:
+        converse(url, chosen)
+    else:
+        say(url, chosen, [{"role": "user", "content": prompt}])
+    click.echo(f"\nserved as {chosen} at {url}/openai/v1; `forebay delete isvc {chosen}` ends it", err=True)
+
+
+def _ensure_home(programs: Programs, folder: Path) -> None:
+    try:
+        programs.running(folder)
+    except Absent:
+        click.echo(f"no home runs on {folder} yet: starting one (`forebay down` stops it)", err=True)
+        code = programs.up(UpOptions(folder, 0, 0, 1, "forebay", (), (), True))
+        if code:
+            raise Unavailable(f"`forebay up` ended with {code}; see {folder}/up.log") from None
+
+
+@click.command()
+@click.argument("name")
+@namespace_option
+@data_option
+@click.pass_obj
+@guarded
+def chat(programs: Programs, name: str, namespace: str, data: Path | None) -> None:
+    """Talk to a served model; end with Ctrl-D."""
+
+    async def body() -> str:
+        async with programs.connect(data=data) as client:
+            return await service_url(client, name, namespace)
+
+    converse(asyncio.run(body()), name)
+
+
+async def service_url(client: Client, name: str, namespace: str) -> str:
+    """status.url of a service. Raises Absent, Unavailable (not ready yet)."""
+    service = await client.get(InferenceService, Key(namespace, name))
+    url = service.status.get("url")
+    if not url:
+        raise Unavailable(f"isvc/{name} has no URL yet; `forebay explain isvc/{name}` says what it waits for")
+    return str(url)
+
+
+def say(url: str, model: str, messages: list[Json]) -> tuple[str, Answer]:
+    """Print the streamed answer; returns its text and what it took."""
+    answer, pieces = Answer(), []
+    for piece in ask(url, model, messages, answer=answer):
+        click.echo(piece, nl=False)
+        pieces.append(piece)
+    click.echo()
+    return "".join(pieces), answer
+
+
+def converse(url: str, model: str) -> None:
+    """Questions from standard input, answers to standard output, until end of input."""
+    messages: list[Json] = []
+    while True:
+        try:
+            text = click.prompt(">>>", prompt_suffix=" ")
+        except click.Abort:
+            click.echo()
+            return
+        messages.append({"role": "user", "content": text})
+        told, _ = say(url, model, messages)
+        messages.append({"role": "assistant", "content": told})
