@@ -34,7 +34,7 @@ async def connect(*, data: Path | None) -> AsyncIterator[KubeStore]:
         data = default_data()
     if data is not None:
         os.environ["KUBECONFIG"] = str(data / "kubeconfig")
-    store = await KubeStore.from_env(timeout_s=REQUEST_TIMEOUT_S)
+    store = KubeStore.from_env(timeout_s=REQUEST_TIMEOUT_S)
     try:
         yield store
     finally:

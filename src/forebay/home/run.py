@@ -23,18 +23,19 @@ from forebay.home.apiserver.app import create_app
 from forebay.home.apiserver.authn import Authenticator
 from forebay.home.apiserver.context import Api, LogQuery
 from forebay.home.apiserver.serve import listen, serving
-from forebay.home.kubelet import Kubelet, read_logs
+from forebay.home.kubelet.kubelet import Kubelet
+from forebay.home.kubelet.logs import read_logs
+from forebay.home.kubelet.settings import NodeSettings
 from forebay.home.lock import DataFolder, read_running
 from forebay.home.settings import HomeSettings
 from forebay.home.workloads import controllers as workload_controllers
 from forebay.kit.clock import Clock, SystemClock
 from forebay.store.loop import Controller, run_controllers
-from forebay.store.protocol import Where
 from forebay.store.sqlite import Rules, SqliteStore
 
 ADMIN = ("kubernetes-admin", (tokens.MASTERS,))
 HOST = "127.0.0.1"
-STOP_API_S, STOP_PODS_S, DRAIN_S = 2.0, 20.0, 15.0
+STOP_API_S, STOP_PODS_S = 2.0, 20.0
 DETACHED_S = 30.0
 
 
@@ -111,15 +112,20 @@ class Home:
         await bootstrap.point_to_gateway(store, gateway_port)
 
     def _kubelet(self, store: SqliteStore, name: str) -> Kubelet:
-        return Kubelet(
-            store, data_dir=self._data, node_name=name, capacity=self._settings.capacity,
-            labels=self._settings.labels, api_url=self._url, ca_file=self._files.ca,
-            mint_token=lambda user, groups: tokens.mint(self._key, user, groups), clock=self._clock,
-        )  # fmt: skip
+        settings = NodeSettings(
+            data_dir=self._data,
+            name=name,
+            api_url=self._url,
+            ca_file=self._files.ca,
+            mint_token=lambda user, groups: tokens.mint(self._key, user, groups),
+            capacity=self._settings.capacity,
+            labels=self._settings.labels,
+        )
+        return Kubelet(store, settings, clock=self._clock)
 
     async def _work(self, store: SqliteStore, started: Callable[[], None]) -> None:
         own = workload_controllers(store, clock=self._clock, ca_pem=self._files.ca.read_text())
-        controllers = [self._crd, *own, *self._parts.controllers(store, self._clock)]
+        controllers: list[Controller] = [self._crd, *own, *self._parts.controllers(store, self._clock)]
         self._kubelets = [self._kubelet(store, name) for name in self._settings.nodes]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(run_controllers(store, controllers, clock=self._clock))]
@@ -128,33 +134,22 @@ class Home:
             try:
                 await asyncio.Event().wait()
             finally:
-                await asyncio.shield(self._stop(store, tasks))
+                await asyncio.shield(self._stop(tasks))
 
-    async def _stop(self, store: SqliteStore, tasks: Sequence[asyncio.Task[None]]) -> None:
+    async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """The gateway drains first, so that no request meets a stopped engine; then all pods end together."""
         tasks[0].cancel()  # controllers would start anew what we end
-        await self._drain_gateway(store)
-        await asyncio.gather(*(kubelet.stop(STOP_PODS_S) for kubelet in self._kubelets))
+        await asyncio.gather(*(k.stop(STOP_PODS_S, first=is_gateway) for k in self._kubelets))
         for task in tasks:
             task.cancel()
 
-    async def _drain_gateway(self, store: SqliteStore) -> None:
-        labels = ",".join(f"{k}={v}" for k, v in bootstrap.GATEWAY_LABELS.items())
-        where = Where(namespace=bootstrap.SYSTEM, labels=labels)
-        for pod in (await store.list(Pod, where)).items:
-            with contextlib.suppress(Absent):
-                await store.delete(Pod, pod.key)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_S):
-                while (await store.list(Pod, where)).items:  # noqa: ASYNC110 - the kubelet's work, seen in the store
-                    await asyncio.sleep(0.05)
-
     def _logs(self, pod: Pod, query: LogQuery) -> AsyncIterator[bytes]:
-        return read_logs(
-            self._data, str(pod.spec.get("nodeName", "")), pod, query.container, previous=query.previous,
-            tail=query.tail, since_s=query.since_s, timestamps=query.timestamps, follow=query.follow,
-            limit_bytes=query.limit_bytes,
-        )  # fmt: skip
+        return read_logs(self._data, pod, query)
+
+
+def is_gateway(pod: Pod) -> bool:
+    """Whether this pod carries the data plane."""
+    return pod.namespace == bootstrap.SYSTEM and bootstrap.GATEWAY_LABELS.items() <= pod.labels.items()
 
 
 def run_home(settings: HomeSettings, parts: Parts) -> int:

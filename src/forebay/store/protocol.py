@@ -76,9 +76,19 @@ class Store(Protocol):
     async def update_status(self, item: T) -> T:
         """Replace the status only."""
 
-    async def delete(self, kind: type[T], key: Key, *, uid: str | None = None, propagation: str = "Background",
-                     grace_s: int | None = None) -> None:  # fmt: skip
-        """Remove, or mark for removal while finalizers (or a pod's grace) stand. Raises Absent, Clash (foreign uid)."""
+    async def delete(
+        self,
+        kind: type[T],
+        key: Key,
+        *,
+        uid: str | None = None,
+        propagation: str = "Background",
+        grace_s: int | None = None,
+    ) -> object:
+        """Remove, or mark for removal while finalizers (or a pod's grace) stand; the answer means nothing.
+
+        Raises Absent, Clash (foreign uid).
+        """
 
     def watch(self, kind: type[T], where: Where = EVERYWHERE, *, since: str) -> AsyncIterator[Event[T]]:
         """Changes after revision `since`, in order, without end. Raises Clash when `since` is too old."""
