@@ -37,8 +37,13 @@ class Watch:
 class Controller(Protocol):
     """One kind each; see STYLE.md for the shape of reconcile()."""
 
-    name: str
-    watches: tuple[Watch, ...]
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+
+    @property
+    def watches(self) -> tuple[Watch, ...]:
+        """Which changes wake it."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Make the world fit one object; seconds until the next look, or None."""
