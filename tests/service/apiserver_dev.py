@@ -1,6 +1,7 @@
 """A program of its own for tests: the API server over a store, without the rest of the home.
 
-`python -m tests.service.apiserver_dev DIR [PORT]` writes DIR/kubeconfig, prints the URL and runs until its input ends.
+`python -m tests.service.apiserver_dev DIR [PORT]` writes DIR/kubeconfig, prints its URL and runs until its
+input ends.
 """
 
 from __future__ import annotations

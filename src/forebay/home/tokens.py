@@ -1,7 +1,7 @@
 """Bearer tokens of the embedded home: JSON Web Tokens signed with the data folder's own key (HS256).
 
-Source: RFC 7519 and RFC 7515; the claims of a service account are those of Kubernetes, so that a client that looks
-into its token finds what it expects.
+Source: RFC 7519 and RFC 7515; the claims of a service account are those of Kubernetes, so that a client that
+looks into its token finds what it expects.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def mint(key: bytes, user: str, groups: tuple[str, ...] = (), ttl_s: float | Non
     if user.startswith("system:serviceaccount:") and user.count(":") == 3:
         namespace, name = user.split(":")[2:]
         claims["kubernetes.io"] = {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}}
-    signed = f"{_encode(json.dumps(_HEADER).encode())}.{_encode(json.dumps(claims).encode())}"
+    signed = ".".join(_encode(json.dumps(part, separators=(",", ":")).encode()) for part in (_HEADER, claims))
     return f"{signed}.{_encode(_sign(key, signed))}"
 
 

@@ -44,8 +44,9 @@ from forebay.home.tokens import User
 LOG = logging.getLogger("forebay.api")
 Verb = Callable[[Call], Awaitable[Response]]
 _VERBS: dict[str, Verb] = {
-    "get": verbs.get, "list": verbs.list_, "watch": watch.watch, "create": verbs.create, "update": verbs.update,
-    "patch": patch.patch, "delete": verbs.delete, "deletecollection": verbs.deletecollection,
+    "get": verbs.get, "list": verbs.list_, "watch": watch.watch, "create": verbs.create,
+    "update": verbs.update, "patch": patch.patch, "delete": verbs.delete,
+    "deletecollection": verbs.deletecollection,
 }  # fmt: skip
 _OF_STATUS: dict[str, Verb] = {"get": verbs.get, "update": verbs.update, "patch": patch.patch}
 _SPECIAL: dict[tuple[str, str], dict[str, Verb]] = {
@@ -124,7 +125,7 @@ class Server:
             ask = authz.Ask(op.verb, op.group, op.resource, op.subresource, op.namespace, op.name)
         else:
             ask = authz.Ask(op.verb, path=op.path)
-        if not op.is_resource and op.path in _HEALTH + ("/version",):
+        if not op.is_resource and op.path in (*_HEALTH, "/version"):
             return
         if not authz.allowed(user, ask):
             about = About(op.group, op.resource, "", op.name)

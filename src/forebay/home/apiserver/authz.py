@@ -1,7 +1,7 @@
 """Who may do what: fixed roles as one pure table.
 
-Roles are admin, user (own namespaces), and one per program with just the rights that it has on a cluster. Objects of
-rbac.authorization.k8s.io are stored for clients that post them and change nothing here.
+Roles are admin, user (own namespaces), and one per program with just the rights that it has on a cluster.
+Objects of rbac.authorization.k8s.io are stored for clients that post them and change nothing here.
 """
 
 from __future__ import annotations
@@ -82,10 +82,11 @@ _CATALOGUE = (  # what a user must see to write an InferenceService; nothing her
 )
 _EVENTS = Rule(("create", "get", "patch", "update"), ("", "events.k8s.io"), ("events",))
 _PROGRAMS: dict[str, tuple[Rule, ...]] = {
-    # The agent of a node reads no Secret and creates no pod: who creates pods in a namespace can read its Secrets.
+    # The agent reads no Secret and creates no pod: who creates pods in a namespace can read its Secrets.
     f"system:serviceaccount:{SYSTEM_NAMESPACE}:forebay-node": (
         Rule(READ, ("",), ("pods", "nodes", "persistentvolumes", "persistentvolumeclaims")),
-        Rule(READ, (SERVING,), ("localmodelnodes", "localmodelnodegroups", "localmodelcaches", "localmodelnamespacecaches")),
+        Rule(READ, (SERVING,), ("localmodelnodes", "localmodelnodegroups")),
+        Rule(READ, (SERVING,), ("localmodelcaches", "localmodelnamespacecaches")),
         Rule(("get", "update", "patch"), (SERVING,), ("localmodelnodes/status",)),
         Rule(("get",), ("",), ("configmaps",), ("inferenceservice-config",), frozenset({SYSTEM_NAMESPACE})),
         Rule(("get", "create", "update", "patch"), ("coordination.k8s.io",), ("leases",),

@@ -131,8 +131,8 @@ def resources(registry: Registry, group: str, version: str) -> Json | None:
     for served in registry.of(group, version):
         kind = served.kind
         rows.append({
-            "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
-            "verbs": list(BODY_VERBS), **_names(kind),
+            "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
+            "kind": kind.kind, "verbs": list(BODY_VERBS), **_names(kind),
         })  # fmt: skip
         for name, (verbs, body) in subresources(served).items():
             foreign = {} if body[:2] == (group, version) else {"group": body[0], "version": body[1]}

@@ -45,7 +45,7 @@ class Query:
         return int(value)
 
     def dry_run(self, options: str) -> bool:
-        """Whether nothing is to be stored; `options` is the name of the options' type. Raises Refusal (422)."""
+        """Whether nothing is to be stored; `options` names the options' type. Raises Refusal (422)."""
         return _dry_run(self.text("dryRun"), options)
 
     def field_validation(self, options: str) -> str:

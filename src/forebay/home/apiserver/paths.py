@@ -70,7 +70,7 @@ def _place(rest: list[str]) -> tuple[str, str, str, str]:
         namespace = rest[1]
         if len(rest) > 2 and not (rest[2] in NAMESPACE_SUBRESOURCES and len(rest) == 3):
             rest = rest[2:]
-    resource, name, subresource = rest[0], *(rest[1:3] + ["", ""])[:2]
+    resource, name, subresource = [*rest, "", ""][:3]
     if len(rest) > 3:
         subresource = "/".join(rest[2:])
     return namespace, resource, name, subresource

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,8 +22,8 @@ def _same(raw: Json) -> Json:
 class Served:
     """One kind under one group and version.
 
-    `stored` is the kind under which the store keeps it; `to_wire` and `from_wire` turn one form into the other (the
-    two groups of Event share their objects). `deprecated` is a warning for every answer ("" for none).
+    `stored` is the kind under which the store keeps it; `to_wire` and `from_wire` turn one form into the
+    other (the two groups of Event share their objects). `deprecated` is a warning for every answer ("" for none).
     """
 
     kind: type[Resource]
@@ -103,8 +104,6 @@ class Registry:
 
 def _version_order(version: str) -> tuple[int, int, int, str]:
     """Kubernetes' order: v2, v1, v1beta2, v1beta1, v1alpha1, then anything else by name."""
-    import re
-
     match = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
     if match is None:
         return (3, 0, 0, version)

@@ -112,7 +112,9 @@ async def token(api: Api, op: Operation, request: Request) -> Response:
     until = rfc3339(api.clock.now() + timedelta(seconds=ttl))
     answer = {
         "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
-        "metadata": {"name": op.name, "namespace": op.namespace, "creationTimestamp": rfc3339(api.clock.now())},
+        "metadata": {
+            "name": op.name, "namespace": op.namespace, "creationTimestamp": rfc3339(api.clock.now()),
+        },
         "spec": {**spec, "audiences": list(audiences), "expirationSeconds": ttl},
         "status": {"token": made, "expirationTimestamp": until},
     }  # fmt: skip

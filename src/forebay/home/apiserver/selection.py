@@ -24,8 +24,8 @@ _EVENT = frozenset({f"involvedObject.{f}" for f in _INVOLVED}) | {
 _EVENT_V1 = frozenset({f"regarding.{f}" for f in _INVOLVED}) | {"reason", "reportingController", "type"}
 _MORE: dict[tuple[str, str], frozenset[str]] = {
     ("", "pods"): frozenset({
-        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
-        "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
+        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
+        "spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
     }),
     ("", "nodes"): frozenset({"spec.unschedulable"}),
     ("", "namespaces"): frozenset({"status.phase"}),

@@ -44,16 +44,16 @@ def listen(host: str, port: int) -> socket.socket:
 async def serving(
     app: Server, sock: socket.socket, *, cert: Path, key: Path, stop_s: float
 ) -> AsyncIterator[None]:
-    """Answer on `sock` with TLS while the block runs; then end watches and wait `stop_s` seconds for answers."""
+    """Answer on `sock` with TLS while the block runs; then end watches and wait `stop_s` for answers."""
     config = uvicorn.Config(
-        app, ssl_certfile=str(cert), ssl_keyfile=str(key), loop="none", http="httptools", ws="none", lifespan="off",
-        log_config=None, access_log=False, server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, round(stop_s)),
+        app, ssl_certfile=str(cert), ssl_keyfile=str(key), loop="none", http="httptools", ws="none",
+        lifespan="off", log_config=None, access_log=False, server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=max(1, round(stop_s)),
     )  # fmt: skip
     server = _Uvicorn(config)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[sock]), name="api server")
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event to wait for
             await asyncio.sleep(0.005)
         try:
             yield

@@ -120,7 +120,8 @@ async def bind(call: Call) -> Response:
 def _place(pod: Pod, node: str) -> None:
     there = pod.spec.get("nodeName")
     if there:
-        told = f'Operation cannot be fulfilled on pods/binding "{pod.name}": pod {pod.name} is already assigned to node "{there}"'
+        told = f'pod {pod.name} is already assigned to node "{there}"'
+        told = f'Operation cannot be fulfilled on pods/binding "{pod.name}": {told}'
         raise Refusal("Conflict", told, about=About("", "pods/binding", "Binding", pod.name))
     pod.raw["spec"]["nodeName"] = node
 

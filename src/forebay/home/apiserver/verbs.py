@@ -94,7 +94,7 @@ async def check_namespace(call: Call, namespace: str) -> None:
 
 
 async def read_item(call: Call, options_type: str) -> Json:
-    """The body as an object of the path's kind, its fields checked as the query asks. Raises Refusal, Invalid."""
+    """The body as an object of the path's kind, its fields checked. Raises Refusal, Invalid."""
     validation = call.query.field_validation(options_type)
     raw, duplicates = await bodies.read_object(call.request)
     if not raw:
@@ -133,7 +133,7 @@ def check_identity(call: Call, raw: Json) -> None:
 
 
 def check_fields(call: Call, raw: Json, duplicates: list[str], validation: str) -> None:
-    """Types as Go decodes them; unknown and duplicate fields refused, warned of or ignored. Raises Invalid."""
+    """Types as Go decodes them; unknown and duplicate fields refused or warned of. Raises Invalid."""
     kind = call.served.kind
     schema.check_types(raw, kind)
     if validation == "Ignore":

@@ -1,0 +1,122 @@
+"""The API server as a program of its own, and the real kubectl in front of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_BESIDE = Path("/usr/lib/google-cloud-sdk/bin")
+
+
+def find_kubectl() -> str | None:
+    """A real kubectl: KUBECTL, then versioned names on PATH or in a well-known SDK folder.
+
+    A bare `kubectl` on PATH comes last: on some machines it is a dispatcher that picks a client by the
+    server's version.
+    """
+    if os.environ.get("KUBECTL"):
+        return os.environ["KUBECTL"]
+    for name in ("kubectl.1.35", "kubectl.1.32", "kubectl.1.33"):
+        found = shutil.which(name) or shutil.which(name, path=str(_BESIDE))
+        if found:
+            return found
+    return shutil.which("kubectl")
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """A running server and how to speak to it. `user` "" is the admin."""
+
+    url: str
+    folder: Path
+    kubectl: str
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def config(self, user: str = "") -> Path:
+        return self.folder / (f"kubeconfig.{user}" if user else "kubeconfig")
+
+    def popen(self, *args: str, user: str = "", env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """kubectl in the background."""
+        process = subprocess.Popen(
+            [self.kubectl, f"--cache-dir={self.folder}/cache", *args], text=True, cwd=self.folder,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "KUBECONFIG": str(self.config(user)), **(env or {})},
+        )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def stop_all(self) -> None:
+        """End what a test left running."""
+        while self.started:
+            process = self.started.pop()
+            if process.poll() is None:
+                process.kill()
+            process.communicate(timeout=10)
+
+    def run(self, *args: str, stdin: str = "", user: str = "", env: dict[str, str] | None = None) -> Result:
+        """kubectl to its end."""
+        process = self.popen(*args, user=user, env=env)
+        out, err = process.communicate(stdin, timeout=30)
+        self.started.remove(process)
+        return Result(process.returncode, out, err)
+
+    def patch_status(self, ns: str, what: str, **status: object) -> None:
+        """Write a status as a controller would; `what` is KIND/NAME."""
+        change = json.dumps({"status": status})
+        self("patch", "-n", ns, what, "--subresource=status", "--type=merge", "-p", change)
+
+    def json(self, ns: str, kind: str, name: str) -> Any:
+        """One object as it is."""
+        return json.loads(self("get", "-n", ns, kind, name, "-o", "json"))
+
+    def __call__(self, *args: str, stdin: str = "", user: str = "") -> str:
+        """The output of a kubectl command that must succeed."""
+        result = self.run(*args, stdin=stdin, user=user)
+        assert result.code == 0, f"kubectl {' '.join(args)}\n{result.out}{result.err}"
+        return result.out
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """One server for all tests of the session; each test works in a namespace of its own."""
+    kubectl = find_kubectl()
+    if kubectl is None:
+        pytest.skip("no kubectl on this machine; KUBECTL names one")
+    folder = tmp_path_factory.mktemp("apiserver")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.service.apiserver_dev", str(folder)], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdin is not None
+    url = process.stdout.readline().strip()
+    assert url, "the API server did not start"
+    yield ApiServer(url, folder, kubectl)
+    process.stdin.close()
+    assert process.wait(10) == 0
+    process.stdout.close()
+
+
+@pytest.fixture
+def ns(apiserver: ApiServer, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh namespace."""
+    name = "t" + format(abs(hash(request.node.nodeid)) % 10**10, "d")
+    apiserver("create", "namespace", name)
+    yield name
+    apiserver.stop_all()
