@@ -132,8 +132,8 @@ def key_trouble(key: str) -> str:
     if slash and not _DNS.fullmatch(prefix):
         return (
             "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, "
-            "'-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used "
-            "for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+            "'-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex "
+            "used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
         )
     if not name:
         return f"name part must be non-empty; name part {_NAME_RULE}"
