@@ -1,6 +1,7 @@
 """What an object must pass before it is stored: the same pure rules for the embedded API and the webhook.
 
-`Rules.prepare` drops what the kind does not know, fills in defaults and refuses what is wrong. Rules across objects
+`Rules.prepare` drops what the kind does not know, fills in defaults and refuses what is wrong. Rules across
+objects
 (`Check`) see a snapshot through the look-ups given to the constructor; without look-ups they are not asked.
 """
 

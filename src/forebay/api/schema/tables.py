@@ -1,9 +1,11 @@
 """Built-in kinds as tables: reading what tools/gen_builtin.py wrote.
 
 One JSON file per Go package (`core.v1.json`), loaded when first asked for: {module, aliases, enums, structs}.
-A struct is a list of fields [json name ("" when its fields are inlined), protobuf number, type, flags, {more}].
+A struct is a list of fields [json name ("" when its fields are inlined), protobuf number, type, flags,
+{more}].
 Types are codes: `s` string, `b` bool, `i` int32, `l` int64, `f` float64, `y` bytes, `q` Quantity,
-`x` IntOrString, `t` Time, `T` MicroTime, `d` Duration, `r` RawExtension, `F` FieldsV1, `j` any JSON; `[T` list,
+`x` IntOrString, `t` Time, `T` MicroTime, `d` Duration, `r` RawExtension, `F` FieldsV1, `j` any JSON; `[T`
+list,
 `{T` map, `wT` a list that protobuf wraps in a message, `@package.Name` a struct or a named type.
 Flags: `r` required, `p` pointer, `o` omitted when empty. `more`: s patch strategy, k patch merge key,
 l list type, m list map keys, a map or struct type, d default.
