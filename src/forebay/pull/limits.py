@@ -39,7 +39,8 @@ class Bucket:
 
 
 class Limits:
-    """Bytes per second for a pull as a whole and per origin (by name); `yield_to` lowers it while others need the line."""
+    """Bytes per second for a pull as a whole and per origin (by name); `yield_to` lowers it while others need
+    the line."""
 
     def __init__(self, bytes_per_s: float = 0.0, *, per_origin: dict[str, float] | None = None) -> None:
         self._all = Bucket(bytes_per_s)

@@ -106,7 +106,9 @@ class Report:
     cpu_s: float = 0.0
     requests: int = 0
     retries: int = 0
-    notes: list[str] = field(default_factory=list)  # what a person should know: who was avoided, what fell back
+    notes: list[str] = field(
+        default_factory=list
+    )  # what a person should know: who was avoided, what fell back
 
     @property
     def bytes_network(self) -> int:

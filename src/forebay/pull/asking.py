@@ -1,0 +1,261 @@
+"""One thread's requests: kept connections, redirects, expired addresses, and what each verdict means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote
+
+from forebay.errors import Absent, Clash, Damaged, Denied, Unavailable
+from forebay.pull.answers import Asked, Judged, Verdict, judge
+from forebay.pull.board import Board, Claim, Origin, Route
+from forebay.pull.parts import disk_errors
+from forebay.sources.types import Listing, RemoteFile
+from forebay.sources.wire.client import AGENT
+from forebay.sources.wire.conn import Conn, Deadlines, Dropped, Trust
+from forebay.sources.wire.heads import Head, Where, follow, headers_after, where
+from forebay.sources.wire.proxy import proxy_for
+
+
+class GiveBack(Exception):
+    """The piece goes back to the board; nothing is wrong."""
+
+
+class Retry(Exception):
+    """Ask again, after `wait_s` if the peer said so."""
+
+    def __init__(self, why: str, *, wait_s: float | None = None) -> None:
+        super().__init__(why)
+        self.wait_s = wait_s
+
+
+class Body(Protocol):
+    """Bytes that follow one another."""
+
+    seekable: bool
+
+    def read_into(self, view: memoryview, moved: Callable[[int], None]) -> int:
+        """Fill `view`; fewer bytes only at the end."""
+
+    def rest(self) -> None:
+        """The reader was slow, not the peer."""
+
+
+class HttpBody:
+    """The body of an answer."""
+
+    seekable = False
+
+    def __init__(self, conn: Conn) -> None:
+        self.conn = conn
+        self.read_into = conn.read_into
+        self.rest = conn.rest
+
+
+class LocalBody:
+    """A file of this machine, from an offset on."""
+
+    seekable = True
+
+    def __init__(self, path: Path, start: int) -> None:
+        with disk_errors(f"read {path}"):
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._at = start
+
+    def read_into(self, view: memoryview, moved: Callable[[int], None]) -> int:
+        """Fill `view` from the file."""
+        got = 0
+        while got < len(view):
+            with disk_errors("read the source's file"):
+                count = os.preadv(self._descriptor, [view[got:]], self._at)
+            if not count:
+                break
+            moved(count)
+            got, self._at = got + count, self._at + count
+        return got
+
+    def rest(self) -> None:
+        """Disks do not mind."""
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._descriptor)
+
+
+class Asker:
+    """See the module. Not for two threads, except `abort`."""
+
+    def __init__(self, board: Board, listing: Listing, env: Mapping[str, str]) -> None:
+        self._board = board
+        self._listing = listing
+        self._env = env
+        self._kept: dict[tuple[str, str, int], Conn] = {}
+        self._live: set[Conn] = set()
+        self.requests = 0
+
+    def open(self, claim: Claim, origin: Origin, start: int) -> Body:
+        """A body that begins at `start` (at 0 for a single stream).
+
+        Raises Retry and WireError (try again), GiveBack, and our errors when trying again will not help.
+        """
+        route = claim.transfer.routes.get(origin.index) or self.route(origin, claim.transfer.file)
+        for _ in range(self._board.settings.redirects_max + 1):
+            if isinstance(route.at, Path):
+                return LocalBody(route.at, start)
+            conn, head, judged = self._exchange(claim, origin, route, start)
+            if judged.verdict is Verdict.TAKE:
+                self._accept(claim, origin, route, head)
+                return HttpBody(conn)
+            self.drop(conn)
+            if judged.verdict is not Verdict.REDIRECT:
+                self._refuse(claim, origin, judged)
+            to = follow(route.at, head.get("location"))
+            route = Route(to, headers_after(route.headers, route.at, to), route.trust)
+        self._damaging(claim, origin, "it redirects in a circle", Unavailable)
+        raise Retry("it redirects in a circle")
+
+    def route(self, origin: Origin, file: RemoteFile) -> Route:
+        """Where the source says that a file is."""
+        request = origin.source.request(self._listing, file)
+        if request.url.startswith("file://"):
+            return Route(Path(unquote(request.url[7:])), {})
+        trust = Trust(request.ca_file, request.client_cert, request.verify)
+        headers = {"User-Agent": AGENT, "Accept": "*/*", "Accept-Encoding": "identity", **request.headers}
+        return Route(where(request.url), headers, trust)
+
+    def _exchange(self, claim: Claim, origin: Origin, route: Route, start: int) -> tuple[Conn, Head, Judged]:
+        assert isinstance(route.at, Where)
+        transfer = claim.transfer
+        whole = start == 0 and claim.end is not None and claim.end == transfer.size
+        ranged = not (claim.single or whole or transfer.size is None)
+        if transfer.size is None and start:
+            claim.single = True
+        headers = dict(route.headers)
+        if ranged:
+            headers["Range"] = f"bytes={start}-{'' if claim.end is None else claim.end - 1}"
+        asked = Asked(start if ranged else 0, claim.end, transfer.size, ranged,
+                      transfer.etags.get(f"{origin.index} {route.at.host}", ""))  # fmt: skip
+        conn, head = self.ask(route, headers)
+        return conn, head, judge(asked, head)
+
+    def ask(self, route: Route, headers: Mapping[str, str]) -> tuple[Conn, Head]:
+        """Send one GET and read the head of its answer; a kept connection that has died meanwhile is
+        replaced."""
+        assert isinstance(route.at, Where)
+        while True:
+            conn, kept = self.connection(route)
+            try:
+                self.requests += 1
+                conn.send("GET", route.at, headers)
+                return conn, conn.answer()
+            except Dropped:
+                self.drop(conn)
+                if not kept or self._board.over:
+                    raise
+            except BaseException:
+                self.drop(conn)
+                raise
+
+    def connection(self, route: Route) -> tuple[Conn, bool]:
+        """A connection to the route's host, and whether it was kept from before."""
+        assert isinstance(route.at, Where)
+        conn = self._kept.pop(route.at.origin, None)
+        if conn is not None:
+            if not conn.stale():
+                return conn, True
+            self.drop(conn)
+        settings = self._board.settings
+        deadlines = Deadlines(
+            settings.timeout_connect_s, settings.timeout_stall_s, settings.speed_least_bytes_s
+        )
+        conn = Conn(route.at, deadlines=deadlines, trust=route.trust, proxy=proxy_for(route.at, self._env))
+        self._live.add(conn)
+        return conn, False
+
+    def put_back(self, body: Body) -> None:
+        """Keep the body's connection for the next request if that is possible."""
+        if isinstance(body, LocalBody):
+            body.close()
+        elif isinstance(body, HttpBody):
+            self.keep(body.conn)
+
+    def keep(self, conn: Conn) -> None:
+        """Keep a connection whose answers are all read, or close it."""
+        if conn.reusable and not self._board.over and conn.origin not in self._kept:
+            self._kept[conn.origin] = conn
+        else:
+            self.drop(conn)
+
+    def drop(self, conn: Conn) -> None:
+        """Close a connection."""
+        self._live.discard(conn)
+        conn.close()
+
+    def abort(self) -> None:
+        """End waiting reads, from another thread."""
+        for conn in list(self._live):
+            conn.abort()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for conn in list(self._live):
+            conn.close()
+        self._live.clear()
+        self._kept.clear()
+
+    def _accept(self, claim: Claim, origin: Origin, route: Route, head: Head) -> None:
+        assert isinstance(route.at, Where)
+        transfer = claim.transfer
+        promised = transfer.file.etag
+        if promised and head.etag and head.etag != promised and not transfer.file.sha256:
+            raise Clash(f"{transfer.file.path} was changed at its origin since it was listed: pull again")
+        if head.etag:
+            transfer.etags[f"{origin.index} {route.at.host}"] = head.etag
+        if head.get("x-amz-server-side-encryption").startswith("aws:kms"):
+            transfer.digests.md5_void = True
+        transfer.routes[origin.index] = route
+        if transfer.size is None and head.content_length is not None:
+            self._board.learned_size(claim, head.content_length)
+
+    def _refuse(self, claim: Claim, origin: Origin, judged: Judged) -> None:
+        """Raise what a verdict other than TAKE and REDIRECT means."""
+        transfer, board, what = claim.transfer, self._board, f"{claim.transfer.file.path} from {origin.name}"
+        match judged.verdict:
+            case Verdict.WHOLE:
+                board.notes.append(f"{what}: {judged.why}, going on as one stream")
+                if board.one_stream(claim):
+                    raise Retry(judged.why, wait_s=0.0)
+                raise GiveBack
+            case Verdict.AGAIN:
+                board.asked_slower = board.asked_slower or judged.why in ("429", "503")
+                raise Retry(f"it answered {judged.why}", wait_s=judged.wait_s)
+            case Verdict.EXPIRED:
+                if transfer.routes.pop(origin.index, None) is not None:
+                    raise Retry(f"the address has expired ({judged.why})", wait_s=0.0)
+                text = f"{what} was refused ({judged.why}): check the credentials and their rights, then pull again"
+                self._damaging(claim, origin, text, Denied)
+            case Verdict.CHANGED:
+                board.start_over(transfer, claim.epoch, judged.why)
+                raise GiveBack
+            case Verdict.ABSENT:
+                text = f"{what} is not there ({judged.why}) although it was listed: pull again to list anew"
+                self._damaging(claim, origin, text, Absent)
+            case Verdict.WRONG if not claim.single and transfer.size is not None:
+                # Perhaps only its ranges are bad: the whole file in one stream is the plainest request
+                # there is.
+                board.notes.append(f"{what}: {judged.why}; trying one stream")
+                if board.one_stream(claim):
+                    raise Retry(judged.why, wait_s=0.0)
+                raise GiveBack
+            case Verdict.WRONG:
+                self._damaging(claim, origin, f"{what}: {judged.why}", Damaged)
+            case _:
+                self._damaging(claim, origin, f"{what} answered {judged.why}", Unavailable)
+
+    def _damaging(self, claim: Claim, origin: Origin, why: str, error: type[Exception]) -> None:
+        """Go on with the next origin, or raise `error` if there is none."""
+        if not self._board.avoid(claim.transfer, origin, why):
+            raise error(why)
+        raise Retry(why, wait_s=0.0)

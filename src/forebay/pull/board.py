@@ -1,0 +1,491 @@
+"""The one owner of a pull's state: who fetches what, what is on disk, what may be hashed, what may be
+published.
+
+Workers, hashers and the committer ask it and tell it; everything here happens under one lock and does no
+input or
+output, so each step is a few microseconds per block of megabytes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from forebay.errors import Bug, Clash, Damaged, ForebayError, Unavailable
+from forebay.pull import journal
+from forebay.pull.buffers import Buffers
+from forebay.pull.digests import Digests
+from forebay.pull.model import MIB, Finished, Settings
+from forebay.pull.parts import Lock, Part
+from forebay.pull.plan import Ranges, next_segment, segment_bytes
+from forebay.sources.types import RemoteFile, Source
+from forebay.sources.wire.conn import Trust
+from forebay.sources.wire.heads import Where
+
+RESTARTS_MAX = 2
+
+
+@dataclass(eq=False)
+class Origin:
+    """Someone who can send the files. `name` is for people and limits."""
+
+    source: Source
+    name: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a file's bytes come from, after redirects."""
+
+    at: Where | Path
+    headers: dict[str, str] = field(repr=False)
+    trust: Trust = field(default_factory=Trust)
+
+
+@dataclass
+class Item:
+    """Bytes in order, to be hashed: in `buffer`, or on disk where that is None."""
+
+    offset: int
+    count: int
+    buffer: mmap.mmap | None
+
+
+@dataclass(eq=False)
+class Transfer:
+    """One file on its way. All fields belong to the board's lock, except `digests`, which the one hasher at
+    work owns."""
+
+    file: RemoteFile
+    identity: str
+    path: Path
+    size: int | None
+    lock: Lock
+    part: Part | None = None
+    digests: Digests = field(default_factory=lambda: Digests(RemoteFile("", 0), 0))
+    done: Ranges = field(default_factory=Ranges)
+    active: list[Claim] = field(default_factory=list)
+    queue: deque[Item] = field(default_factory=deque)
+    tail: int = 0  # everything below is hashed or queued
+    cursor: int = 0  # everything below is hashed
+    prefix: tuple[int, str] = (0, "")
+    expect: tuple[int, str] = (0, "")  # what the journal said the prefix hashes to
+    hashing: bool = False
+    single: bool = False  # ranges do not work here
+    epoch: int = 0  # grows when the file starts over
+    restarts: int = 0
+    resumed: int = 0
+    started: bool = False
+    dirty: bool = False
+    etags: dict[str, str] = field(default_factory=dict)
+    senders: set[str] = field(default_factory=set)
+    avoid: dict[int, str] = field(default_factory=dict)  # origin index: why
+    routes: dict[int, Route] = field(default_factory=dict)
+
+    @property
+    def journal(self) -> Path:
+        """The file beside the part that says what is in it."""
+        return self.path.with_name(self.path.name + ".journal")
+
+
+@dataclass(eq=False)
+class Claim:
+    """A piece of a file that one worker fetches; `end` None: to the end, which nobody knows yet."""
+
+    transfer: Transfer
+    start: int
+    end: int | None
+    epoch: int
+    single: bool
+
+
+@dataclass
+class Opening:
+    """A transfer whose part has to be opened before pieces of it can be claimed."""
+
+    transfer: Transfer
+
+
+@dataclass
+class Batch:
+    """Small files for one connection, one request after the other without waiting."""
+
+    transfers: list[Transfer]
+
+
+Work = Claim | Opening | Batch
+
+
+class Board:
+    """See the module. `target` is how many workers may be at work."""
+
+    def __init__(self, transfers: Sequence[Transfer], origins: Sequence[Origin], settings: Settings) -> None:
+        self.changed = threading.Condition()
+        self.settings = settings
+        self.buffers = Buffers(settings.buffers_bytes_max)
+        self.origins = tuple(origins)
+        self.error: BaseException | None = None
+        self.stopped = False
+        self.notes: list[str] = []
+        self.left = len(transfers)
+        self.total = len(transfers)
+        self.bytes_resumed = 0
+        self.retries = 0
+        self.asked_slower = False
+        small = [t for t in transfers if t.size and t.size <= settings.small_bytes]
+        big = [t for t in transfers if t not in set(small)] if len(small) < len(transfers) else []
+        if len(small) == 1:
+            small, big = [], [*big, *small]  # nothing to pipeline
+        self.small: deque[Transfer] = deque(small)
+        # The largest first: then the last ones to finish are short.
+        self.waiting: deque[Transfer] = deque(sorted(big, key=lambda t: -(t.size or 1 << 62)))
+        self.open: list[Transfer] = []
+        self.hashable: deque[Transfer] = deque()
+        self.verified: deque[Finished | Transfer] = deque()
+        self.batches = 0
+        files = min(4, len(big)) + (1 if small and big else min(4, -(-len(small) // 64)))
+        self.target = max(1, min(settings.connections_max, settings.connections_start or files))
+
+    # --- workers ---
+
+    def claim(self, worker: int) -> Work | None:
+        """Work for a worker; waits for some; None when the pull is over."""
+        with self.changed:
+            while not self.over:
+                if worker < self.target and (work := self._pick()):
+                    return work
+                self.changed.wait(0.5)
+        return None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do, or nothing more may be done."""
+        return self.stopped or self.error is not None or self.left == 0
+
+    @property
+    def wanting(self) -> bool:
+        """Whether one more worker would find something to do."""
+        return bool(self.waiting) or len(self.small) > 64 or any(self._next(t, 1) for t in self.open)
+
+    def _pick(self) -> Work | None:
+        big = bool(self.waiting) or any(self._next(t, 1) for t in self.open)
+        if self.small and self.batches < (max(1, self.target // 4) if big else self.target):
+            return self._batch()
+        if self.waiting:
+            return Opening(self.waiting.popleft())
+        # The file with the fewest connections first: each file's bytes then come in order, and hashing
+        # keeps up.
+        for transfer in sorted(self.open, key=lambda t: len(t.active)):
+            piece = self._next(transfer, self._segment())
+            if piece is not None:
+                claim = Claim(transfer, *piece, transfer.epoch, transfer.single)
+                transfer.active.append(claim)
+                return claim
+        return None
+
+    def _batch(self) -> Batch:
+        batch: list[Transfer] = []
+        total = 0
+        while self.small and len(batch) < 64 and total < self.settings.block_bytes:
+            batch.append(self.small.popleft())
+            total += batch[-1].size or 0
+        self.batches += 1
+        return Batch(batch)
+
+    def _segment(self) -> int:
+        left = sum((t.size or 0) - t.done.total for t in self.open) + sum(t.size or 0 for t in self.waiting)
+        least = min(4 * MIB, self.settings.segment_bytes)
+        return segment_bytes(left, self.target, usual=self.settings.segment_bytes, least=least)
+
+    def _next(self, transfer: Transfer, most: int) -> tuple[int, int | None] | None:
+        if transfer.size is None or transfer.single:
+            if transfer.active or not transfer.started:
+                return None
+            start = next((a for a, _ in transfer.done.holes(transfer.size or 1 << 62)), None)
+            return None if start is None else (start, transfer.size)
+        if not transfer.started:
+            return None
+        taken = Ranges(transfer.done)
+        for claim in transfer.active:
+            taken.add(claim.start, claim.end if claim.end is not None else transfer.size)
+        return next_segment(taken, transfer.size, most)
+
+    def opened(self, transfer: Transfer) -> None:
+        """The part is open: pieces may be claimed, and what the journal says is on disk is hashed again."""
+        with self.changed:
+            transfer.started = True
+            self.bytes_resumed += transfer.resumed
+            self.open.append(transfer)
+            prefix = transfer.expect[0]
+            if prefix and transfer.done.end_from(0) >= prefix:
+                transfer.queue.append(Item(0, prefix, None))
+                transfer.tail = prefix
+            self._advance(transfer)
+            self._wake_hasher(transfer)
+            self.changed.notify_all()
+
+    def later(self, transfer: Transfer) -> None:
+        """Someone else is at this file: look again later."""
+        with self.changed:
+            self.waiting.append(transfer)
+
+    def skipped(self, transfer: Transfer) -> None:
+        """Someone else has finished it."""
+        with self.changed:
+            self._leave(transfer)
+
+    def wrote(self, claim: Claim, offset: int, count: int, buffer: mmap.mmap) -> bool:
+        """`count` bytes at `offset` are on disk. True if the buffer now waits to be hashed and belongs to the
+        board."""
+        transfer = claim.transfer
+        with self.changed:
+            if claim.epoch != transfer.epoch:
+                return False
+            transfer.done.add(offset, offset + count)
+            claim.start = max(claim.start, offset + count)
+            transfer.dirty = True
+            kept = offset == transfer.tail
+            if kept:
+                transfer.queue.append(Item(offset, count, buffer))
+                transfer.tail += count
+                self._advance(transfer)
+            self._wake_hasher(transfer)
+            return kept
+
+    def _advance(self, transfer: Transfer) -> None:
+        """What came before its turn is read back from disk when its turn comes."""
+        end = transfer.done.end_from(transfer.tail)
+        if end > transfer.tail:
+            transfer.queue.append(Item(transfer.tail, end - transfer.tail, None))
+            transfer.tail = end
+
+    def _wake_hasher(self, transfer: Transfer) -> None:
+        if transfer.hashing or not (transfer.queue or self._whole(transfer)):
+            return
+        transfer.hashing = True
+        self.hashable.append(transfer)
+        self.changed.notify_all()
+
+    @staticmethod
+    def _whole(transfer: Transfer) -> bool:
+        return transfer.size is not None and transfer.cursor >= transfer.size and transfer.started
+
+    def current(self, claim: Claim) -> bool:
+        """Whether the claim's file has not started over meanwhile and the pull goes on."""
+        return claim.epoch == claim.transfer.epoch and not self.over
+
+    def release(self, claim: Claim) -> None:
+        """The worker is through with the piece, or gives back what is left of it."""
+        with self.changed:
+            if claim in claim.transfer.active:
+                claim.transfer.active.remove(claim)
+            self._wake_hasher(claim.transfer)
+            self.changed.notify_all()
+
+    def learned_size(self, claim: Claim, size: int) -> None:
+        """The file's size is known now."""
+        with self.changed:
+            claim.transfer.size = size
+            claim.end = size
+            self._wake_hasher(claim.transfer)
+
+    def one_stream(self, claim: Claim) -> bool:
+        """Ranges do not work for this file. True if this claim may carry on as the only stream."""
+        with self.changed:
+            transfer = claim.transfer
+            transfer.single = True
+            alone = transfer.active == [claim] and claim.epoch == transfer.epoch
+            if alone:
+                claim.single, claim.end = True, transfer.size
+            return alone
+
+    def start_over(self, transfer: Transfer, epoch: int, why: str) -> None:
+        """Forget what has come of a file: it changed, or the disk lost it. Raises Clash when that happens too
+        often."""
+        with self.changed:
+            if epoch != transfer.epoch:
+                return
+            transfer.restarts += 1
+            if transfer.restarts > RESTARTS_MAX:
+                raise Clash(
+                    f"{transfer.file.path} changes while it is fetched ({why}): pull again when it is at rest"
+                )
+            self._forget(transfer)
+            self.notes.append(f"{transfer.file.path}: started over, {why}")
+
+    def _forget(self, transfer: Transfer) -> None:
+        transfer.epoch += 1
+        transfer.done, transfer.active = Ranges(), []
+        transfer.tail = transfer.cursor = transfer.resumed = 0
+        transfer.prefix = transfer.expect = (0, "")
+        transfer.etags, transfer.senders, transfer.routes = {}, set(), {}
+        for item in transfer.queue:
+            if item.buffer is not None:
+                self.buffers.give(item.buffer)
+        transfer.queue.clear()
+        transfer.size = transfer.file.size
+        transfer.digests = Digests(transfer.file, transfer.size)
+        transfer.dirty = True
+        transfer.journal.unlink(missing_ok=True)
+        self.changed.notify_all()
+
+    # --- origins ---
+
+    def origin(self, transfer: Transfer) -> Origin | None:
+        """Who is asked for this file now: the first that has not failed it."""
+        return next((o for o in self.origins if o.index not in transfer.avoid), None)
+
+    def avoid(self, transfer: Transfer, origin: Origin, why: str) -> bool:
+        """Ask this origin no more for this file. False if nobody else is left (then it stays)."""
+        with self.changed:
+            if origin.index in transfer.avoid:
+                return True
+            if not any(o.index not in transfer.avoid and o is not origin for o in self.origins):
+                return False
+            transfer.avoid[origin.index] = why
+            transfer.single = False
+            self.notes.append(f"{origin.name} is avoided for {transfer.file.path}: {why}")
+            return True
+
+    # --- hashers and committer ---
+
+    def next_hash(self) -> Transfer | None:
+        """A file with bytes to hash, for one hasher alone; None when the pull is over."""
+        with self.changed:
+            while not self.over:
+                if self.hashable:
+                    return self.hashable.popleft()
+                self.changed.wait(0.5)
+        return None
+
+    def next_item(self, transfer: Transfer, epoch: int) -> Item | None:
+        """The next bytes in order, or None: the hasher lets the file go."""
+        with self.changed:
+            if epoch == transfer.epoch and transfer.queue and not self.over:
+                return transfer.queue.popleft()
+            return None
+
+    def hashed(self, transfer: Transfer, epoch: int, end: int, digest: str) -> bool:
+        """Everything below `end` is hashed. False if the file has started over meanwhile."""
+        with self.changed:
+            if epoch != transfer.epoch:
+                return False
+            transfer.cursor = end
+            transfer.prefix = (end, digest)
+            transfer.dirty = True
+            return True
+
+    def hasher_leaves(self, transfer: Transfer, epoch: int) -> bool:
+        """True if the file is whole and the caller shall judge it; else it is queued again when more comes."""
+        with self.changed:
+            if epoch == transfer.epoch and not transfer.queue and self._whole(transfer):
+                return not self.over
+            transfer.hashing = False
+            self._wake_hasher(transfer)
+            return False
+
+    def good(self, transfer: Transfer) -> None:
+        """The digests hold: it may be made durable and published."""
+        with self.changed:
+            if transfer in self.open:
+                self.open.remove(transfer)
+            self.verified.append(transfer)
+            self.changed.notify_all()
+
+    def small_good(self, finished: Finished) -> None:
+        """A small file is verified and written."""
+        with self.changed:
+            self.verified.append(finished)
+            self.changed.notify_all()
+
+    def small_over(self, batch: Batch, left: Sequence[Transfer]) -> None:
+        """A batch is through; what it could not fetch simply goes the long way."""
+        with self.changed:
+            self.batches -= 1
+            self.waiting.extend(left)
+            self.changed.notify_all()
+
+    def bad(self, transfer: Transfer, why: str) -> None:
+        """The digest does not hold and the bytes are aside: try others, or give up. Raises Damaged."""
+        with self.changed:
+            senders = [o for o in self.origins if o.name in transfer.senders]
+            names = ", ".join(sorted(transfer.senders)) or "the disk"
+            second = transfer.resumed > 0 or len(transfer.senders) > 1
+            for origin in senders[: len(senders) if len(senders) < len(self.origins) else -1]:
+                second = self.avoid(transfer, origin, "it sent bytes that do not match the digest") or second
+            transfer.restarts += 1
+            if not second or transfer.restarts > RESTARTS_MAX + len(self.origins):
+                raise Damaged(f"{transfer.file.path} from {names} is not what was promised: {why}")
+            self.notes.append(f"{transfer.file.path} from {names} did not match ({why}); fetched again")
+            self._forget(transfer)
+            transfer.hashing = False
+
+    def next_commit(self) -> list[Finished | Transfer]:
+        """All that is verified by now; empty when the pull is over."""
+        with self.changed:
+            while not self.verified and not self.over:
+                self.changed.wait(0.5)
+            if self.error is not None:
+                return []
+            batch = list(self.verified)[:512]
+            for _ in batch:
+                self.verified.popleft()
+            return batch
+
+    def published(self, count: int) -> None:
+        """So many files have their names."""
+        with self.changed:
+            self.left -= count
+            self.changed.notify_all()
+
+    def _leave(self, transfer: Transfer) -> None:
+        if transfer in self.open:
+            self.open.remove(transfer)
+        self.left -= 1
+        self.changed.notify_all()
+
+    # --- the whole ---
+
+    def fail(self, error: BaseException) -> None:
+        """Everyone stops; the first error is the one that is told."""
+        with self.changed:
+            if self.error is None and not self.stopped:
+                known = isinstance(error, ForebayError)
+                self.error = error if known else Bug(f"the pull broke its own rules: {error!r}")
+                self.error.__cause__ = None if known else error
+            self.changed.notify_all()
+
+    def stop(self) -> None:
+        """Everyone stops; what has come is kept."""
+        with self.changed:
+            if self.left and self.error is None:
+                self.stopped = True
+                self.error = Unavailable("stopped before the end; what came is kept, pull again to go on")
+            self.changed.notify_all()
+
+    def journals(self) -> list[tuple[Path, journal.Entry]]:
+        """What has changed since the last call, as journal entries."""
+        with self.changed:
+            out = []
+            for transfer in self.open:
+                if transfer.dirty and transfer.started:
+                    transfer.dirty = False
+                    out.append((transfer.journal, _entry(transfer)))
+            return out
+
+    def bytes_done(self) -> int:
+        """Bytes of unfinished files that are on disk, and of finished small ones."""
+        with self.changed:
+            return sum(t.done.total for t in self.open)
+
+
+def _entry(transfer: Transfer) -> journal.Entry:
+    done = Ranges(transfer.done)
+    return journal.Entry(
+        transfer.identity, done, *transfer.prefix, dict(transfer.etags), tuple(sorted(transfer.senders))
+    )

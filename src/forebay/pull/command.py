@@ -1,0 +1,110 @@
+"""The bodies of `forebay pull URI DIR` and `storage-initializer URI DIR [URI DIR ...]`; they end with an exit
+code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from forebay.errors import Bug, ForebayError, Invalid
+from forebay.kit.redact import redacted
+from forebay.pull.folder import Watching, pull_to
+from forebay.pull.limits import Limits
+from forebay.pull.model import Progress, Report, Settings
+from forebay.pull.show import explanation, progress_on, report_json, summary, to_stderr
+
+Puller = Callable[[str, Path, Watching], Report]
+
+
+@dataclass(frozen=True)
+class PullOptions:
+    """What `forebay pull` was asked for. `rate_bytes_s` 0: no limit; `as_json`: JSON even on a terminal."""
+
+    uri: str
+    dest: Path
+    revision: str = ""
+    explain: bool = False
+    as_json: bool = False
+    rate_bytes_s: float = 0.0
+
+
+def pull_command(options: PullOptions, env: Mapping[str, str], *, puller: Puller | None = None) -> int:
+    """Pull once; 0, or the exit code of the error's class. Progress and words go to stderr, the report to
+    stdout.
+
+    `puller` replaces the plain pull into a folder (the cache's pull, which needs room on a node).
+    """
+
+    def plain(uri: str, dest: Path, watching: Watching) -> Report:
+        settings = Settings.from_env(env)
+        return pull_to(uri, dest, env=env, settings=settings, watching=watching, revision=options.revision)
+
+    terminal = sys.stderr.isatty() and not options.as_json
+    try:
+        with _stoppable() as stop, progress_on(sys.stderr, redacted(options.uri)) as show:
+            seen: Callable[[Progress], None] = show if terminal or not options.as_json else lambda _: None
+            watching = Watching(seen, stop, Limits(options.rate_bytes_s))
+            report = (puller or plain)(options.uri, options.dest, watching)
+    except ForebayError as error:
+        return _failed(options.uri, error, terminal)
+    except Exception as error:  # noqa: BLE001  (the command line's edge)
+        return _failed(options.uri, Bug(f"unexpected: {error!r}"), terminal)
+    if terminal:
+        to_stderr(summary(report))
+    else:
+        print(report_json(redacted(options.uri), report), flush=True)
+    if options.explain:
+        to_stderr(explanation(report))
+    return 0
+
+
+def storage_initializer(argv: Sequence[str], env: Mapping[str, str], *, puller: Puller | None = None) -> int:
+    """KServe's storage initializer: pairs of source and destination, one after the other; the first error
+    ends it."""
+    if not argv or len(argv) % 2:
+        error = Invalid("usage: storage-initializer SRC_URI DEST_PATH [SRC_URI DEST_PATH ...]")
+        return _failed("", error, terminal=False)
+    for uri, dest in zip(argv[::2], argv[1::2], strict=True):
+        # KServe takes a bare existing path where a URI is expected.
+        full = uri if "://" in uri or not Path(uri).exists() else f"file://{Path(uri).resolve()}"
+        code = pull_command(PullOptions(full, Path(dest)), env, puller=puller)
+        if code:
+            return code
+    return 0
+
+
+def _failed(uri: str, error: ForebayError, terminal: bool) -> int:
+    if terminal:
+        to_stderr(f"error ({error.code}): {redacted(error.message)}")
+    else:
+        line = {
+            "event": "failed",
+            "uri": redacted(uri),
+            "code": error.code,
+            "message": redacted(error.message),
+        }
+        print(json.dumps(line), file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set while the block runs; outside the main thread nothing is caught."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    kept = {
+        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

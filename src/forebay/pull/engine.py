@@ -1,0 +1,243 @@
+"""One pull from listing to published files: starts the threads, watches them, tells how it went."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import shutil
+import tempfile
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from forebay.errors import Bug, Invalid
+from forebay.pull import journal
+from forebay.pull.board import Board, Origin
+from forebay.pull.hashing import Committer, Hasher
+from forebay.pull.model import Hooks, Plan, Progress, Report, Settings
+from forebay.pull.opening import transfers
+from forebay.pull.parts import disk_errors
+from forebay.pull.tuner import IdleCores, Tuner
+from forebay.pull.worker import Shared, Worker
+from forebay.sources.paths import check_together
+
+_TICK_S = 0.1
+
+
+def fetch(
+    plan: Plan, *, settings: Settings, hooks: Hooks | None = None, env: Mapping[str, str] | None = None
+) -> Report:
+    """Fetch what `hooks.have` does not have of a listing, verified and durable; see the package's docstring.
+
+    `env` (default: the process environment) gives the proxies. Raises the eight errors.
+    """
+    if not plan.origins:
+        raise Invalid("a pull needs at least one origin")
+    check_together(f.path for f in plan.listing.files)
+    pull = _Pull(plan, settings, hooks or Hooks(), os.environ if env is None else env)
+    return pull.run()
+
+
+class _Pull:
+    """The threads of one pull and the loop that watches them."""
+
+    def __init__(self, plan: Plan, settings: Settings, hooks: Hooks, env: Mapping[str, str]) -> None:
+        self._plan, self._settings, self._hooks = plan, settings, hooks
+        self._started = time.monotonic()
+        self._cpu = _cpu_s()
+        with disk_errors(f"make {plan.parts}"):
+            plan.parts.mkdir(parents=True, exist_ok=True)
+        self._wanted = [f for f in plan.listing.files if not hooks.have(f)]
+        origins = [Origin(s, _name(s, i), i) for i, s in enumerate(plan.origins)]
+        self._board = Board(transfers(plan.listing, self._wanted, plan.parts), origins, settings)
+        self._folder = SmallFolder(plan.parts)
+        self._shared = Shared(
+            self._board, plan.listing, hooks.limits, hooks.stop, env, hooks.have, settings.direct_io, self._folder.path
+        )  # fmt: skip
+        self._workers: list[Worker] = []
+        self._threads: list[threading.Thread] = []
+        self._hashers = [Hasher(self._board, plan.damaged) for _ in range(_hashers(settings))]
+        self._committer = Committer(self._board, plan.publish)
+        self._tuner = Tuner(self._board.target, settings.connections_max)
+        self._idle = IdleCores()
+        self._speed: deque[tuple[float, int]] = deque(maxlen=50)
+        self._resumed = 0
+        self._most = 0
+
+    def run(self) -> Report:
+        try:
+            if self._wanted:
+                self._run_threads()
+        finally:
+            self._folder.remove()
+        if self._board.error is not None:
+            raise self._board.error
+        report = self._report()
+        self._hooks.on_progress(self._progress("done"))
+        return report
+
+    def _run_threads(self) -> None:
+        for hasher in self._hashers:
+            self._start(hasher.run)
+        self._start(self._committer.run)
+        try:
+            self._watch()
+        finally:
+            self._finish()
+
+    def _start(self, body: object) -> None:
+        thread = threading.Thread(target=body, name="forebay-pull", daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _watch(self) -> None:
+        board, next_journal, next_progress = self._board, 0.0, 0.0
+        while not board.over:
+            while len(self._workers) < board.target:
+                self._workers.append(Worker(self._shared, len(self._workers)))
+                self._start(self._workers[-1].run)
+            with board.changed:
+                board.changed.wait_for(lambda: board.over or self._hooks.stop.is_set(), _TICK_S)
+            if self._hooks.stop.is_set():
+                board.stop()
+            now = time.monotonic()
+            self._tune(now)
+            if now >= next_journal:
+                self._write_journals()
+                next_journal = now + self._settings.journal_every_s
+            if now >= next_progress:
+                self._hooks.on_progress(self._progress("transfer"))
+                next_progress = now + 0.25
+
+    def _tune(self, now: float) -> None:
+        board = self._board
+        if board.asked_slower:
+            board.asked_slower = False
+            target = self._tuner.slow_down(now)
+        else:
+            target = self._tuner.seen(
+                now=now, moved=self._moved(), idle=self._idle_cores(), wanting=board.wanting
+            )
+        self._most = max(self._most, sum(w.busy for w in self._workers))
+        if target != board.target:
+            with board.changed:
+                board.target = target
+                board.changed.notify_all()
+
+    def _idle_cores(self) -> float:
+        return self._idle()
+
+    def _finish(self) -> None:
+        """Everyone out: aborted reads return at once, disk writes within their block."""
+        if self._board.error is not None or not self._board.over:
+            self._board.stop()
+            for worker in self._workers:
+                worker.abort()
+            self._board.buffers.close()
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(0.5)
+                if self._board.error is not None:
+                    for worker in self._workers:
+                        worker.abort()
+        self._write_journals()
+        self._board.buffers.close()
+        for transfer in list(self._board.open):
+            if transfer.part is not None:
+                transfer.part.close()
+            transfer.lock.release()
+
+    def _write_journals(self) -> None:
+        for path, entry in self._board.journals():
+            journal.save(path, entry)
+
+    def _moved(self) -> int:
+        return sum(sum(w.moved.values()) for w in self._workers)
+
+    def _by_origin(self) -> dict[str, int]:
+        out: defaultdict[str, int] = defaultdict(int)
+        for worker in self._workers:
+            for name, count in list(worker.moved.items()):
+                out[name] += count
+        return dict(out)
+
+    def _progress(self, phase: str) -> Progress:
+        now, moved = time.monotonic(), self._moved()
+        self._speed.append((now, moved))
+        first, last = self._speed[0], self._speed[-1]
+        rate = (last[1] - first[1]) / (last[0] - first[0]) if last[0] > first[0] else 0.0
+        done = self._board.bytes_done() + self._committer.bytes
+        total = self._plan.listing.size
+        wanted = sum(f.size or 0 for f in self._wanted)
+        left = max(0, wanted - done)
+        by_origin = self._by_origin()
+        return Progress(
+            done + ((total or 0) - wanted if total is not None else 0), total,
+            self._committer.files + len(self._plan.listing.files) - len(self._wanted), len(self._plan.listing.files),
+            rate, left / rate if rate > 0 and total is not None else None,
+            max(by_origin, key=lambda n: by_origin[n], default=""), phase, sum(w.busy for w in self._workers),
+        )  # fmt: skip
+
+    def _report(self) -> Report:
+        if self._board.left:
+            raise Bug(f"{self._board.left} files are left, but nobody works on them")
+        seconds: defaultdict[str, float] = defaultdict(float)
+        watches = (
+            [w.watch for w in self._workers] + [h.watch for h in self._hashers] + [self._committer.watch]
+        )
+        for watch in watches:
+            for name, value in watch.seconds.items():
+                seconds[name] += value
+        return Report(
+            files=len(self._plan.listing.files), files_had=len(self._plan.listing.files) - self._committer.files,
+            bytes_total=self._committer.bytes, bytes_resumed=self._board.bytes_resumed,
+            bytes_by_origin=self._by_origin(), seconds=dict(seconds), wall_s=time.monotonic() - self._started,
+            connections_most=self._most, cpu_s=_cpu_s() - self._cpu,
+            requests=sum(w.asker.requests for w in self._workers), retries=self._board.retries,
+            notes=list(self._board.notes),
+        )  # fmt: skip
+
+
+class SmallFolder:
+    """A folder of this run's own for small files; those of runs that died are removed."""
+
+    def __init__(self, parts: Path) -> None:
+        with disk_errors(f"make a folder in {parts}"):
+            for old in parts.glob("small-*"):
+                _remove_if_dead(old)
+            self.path = Path(tempfile.mkdtemp(prefix="small-", dir=parts))
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            with suppress(OSError):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        os.close(self._lock)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _remove_if_dead(folder: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+def _name(source: object, index: int) -> str:
+    return str(getattr(source, "name", "") or getattr(source, "scheme", f"origin {index}"))
+
+
+def _hashers(settings: Settings) -> int:
+    return settings.hashers or min(4, os.cpu_count() or 1)
+
+
+def _cpu_s() -> float:
+    use = resource.getrusage(resource.RUSAGE_SELF)
+    return use.ru_utime + use.ru_stime

@@ -1,0 +1,217 @@
+"""The plain pull: a URI into a folder, with no server and no cache (`forebay pull URI DIR`).
+
+Parts and a record of what was pulled lie in `DIR/.forebay-parts/`. A second run asks the source what the
+URI means now
+and fetches only what is not there: a file counts as there if its record, size and modification time agree,
+or if it
+hashes to what the source promises.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from forebay.errors import Invalid
+from forebay.kit.failpoints import failpoint
+from forebay.pull import journal
+from forebay.pull.digests import Digests
+from forebay.pull.engine import fetch
+from forebay.pull.limits import Limits
+from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
+from forebay.pull.parts import disk_errors
+from forebay.sources.archives import is_archive, unpack
+from forebay.sources.file import FileSource, local_path
+from forebay.sources.settings import flag
+from forebay.sources.table import resolve, scheme_of
+from forebay.sources.types import Listing, RemoteFile
+
+PARTS = ".forebay-parts"
+
+
+@dataclass(frozen=True)
+class Watching:
+    """What the caller of a plain pull may say and see."""
+
+    on_progress: Callable[[Progress], None] = lambda _: None
+    stop: threading.Event | None = None
+    limits: Limits | None = None
+
+
+def pull_to(
+    uri: str, dest: Path, *, env: Mapping[str, str], settings: Settings, watching: Watching | None = None,
+    revision: str = "",
+) -> Report:  # fmt: skip
+    """Bring what `uri` means now into the folder `dest`; raises the eight errors.
+
+    file:// is linked as KServe does (FOREBAY_FILE_COPY=1 copies); a single archive is unpacked and not kept.
+    """
+    watching = watching or Watching()
+    if (
+        scheme_of(uri) == "file"
+        and not flag(env, "FOREBAY_FILE_COPY")
+        and not is_archive(local_path(uri).name)
+    ):
+        return _link(uri, dest, env)
+    started = time.monotonic()
+    source, listing = resolve(uri, env, revision)
+    resolved_s = time.monotonic() - started
+    folder = _Folder(dest, listing)
+    stop = watching.stop or threading.Event()
+    hooks = Hooks(folder.have, watching.on_progress, stop, watching.limits or Limits())
+    report = fetch(Plan(listing, (source,), folder.parts, folder.parts / "damaged", folder.publish),
+                   settings=settings, hooks=hooks, env=env)  # fmt: skip
+    if listing.unpack:
+        folder.unpack()
+    report.seconds["resolve"] = resolved_s
+    report.wall_s = time.monotonic() - started
+    return report
+
+
+def _link(uri: str, dest: Path, env: Mapping[str, str]) -> Report:
+    """Symbolic links to the files of a local folder: they are there already (KServe: _download_local)."""
+    root = local_path(uri)
+    listing = FileSource(env).resolve(uri)
+    with disk_errors(f"link into {dest}"):
+        dest.mkdir(parents=True, exist_ok=True)
+        for target in [root] if root.is_file() else sorted(root.iterdir()):
+            link = dest / target.name
+            if link.is_symlink():
+                link.unlink()
+            if link.exists():
+                raise Invalid(f"{link} is there already and is no link; remove it or choose another folder")
+            link.symlink_to(target)
+    return Report(files=len(listing.files), files_had=len(listing.files), bytes_total=0)
+
+
+class _Folder:
+    """The target of a plain pull and its record."""
+
+    def __init__(self, dest: Path, listing: Listing) -> None:
+        self.dest, self.listing = dest, listing
+        self.parts = dest / PARTS
+        with disk_errors(f"make {self.parts}"):
+            self.parts.mkdir(parents=True, exist_ok=True)
+        self._record = self.parts / "pulled.jsonl"
+        self._known = _load(self._record)
+        self._base = f"{listing.endpoint} {listing.uri}@{listing.revision}"
+
+    def have(self, file: RemoteFile) -> bool:
+        """Whether the file is there already, whole."""
+        known = self._known.get(file.path, {})
+        same = known.get("identity") == journal.identity(file, self._base)
+        if self.listing.unpack:
+            paths = known.get("unpacked", {})
+            return same and bool(paths) and all(_stat(self.dest / p) == s for p, s in paths.items())
+        seen = _stat(self.dest / file.path)
+        if seen is None or (file.size is not None and seen[0] != file.size):
+            return False
+        if same and seen == known.get("stat"):
+            return True
+        return bool(file.sha256 or file.git_sha1) and self._hashes(file, seen)
+
+    def _hashes(self, file: RemoteFile, seen: list[int]) -> bool:
+        digests = Digests(file, seen[0])
+        with suppress(OSError), open(self.dest / file.path, "rb", buffering=0) as body:
+            buffer = memoryview(bytearray(1 << 20))
+            while count := body.readinto(buffer):
+                digests.update(buffer[:count])
+            if not digests.difference():
+                self._note(file.path, {"identity": journal.identity(file, self._base), "stat": seen})
+                return True
+        return False
+
+    def publish(self, batch: Sequence[Finished]) -> None:
+        """Give verified files their names; an archive waits in the parts for its unpacking."""
+        folders: set[Path] = set()
+        with disk_errors(f"publish into {self.dest}"):
+            for item in batch:
+                target = self._archive if self.listing.unpack else self._target(item.file.path)
+                os.replace(item.part, target)
+                folders.add(target.parent)
+            failpoint("pull.folder.renamed")
+            for folder in folders:
+                sync_folder(folder)
+            lines = {}
+            for item in batch if not self.listing.unpack else ():
+                about = {"identity": journal.identity(item.file, self._base), "sha256": item.sha256,
+                         "observed": item.observed, "stat": _stat(self.dest / item.file.path)}  # fmt: skip
+                lines[item.file.path] = about
+            self._write(lines)
+
+    @property
+    def _archive(self) -> Path:
+        return self.parts / ("archive-" + self.listing.files[0].path.rpartition("/")[2])
+
+    def _target(self, path: str) -> Path:
+        target = self.dest / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(self.dest.resolve()):
+            raise Invalid(f"{target.parent} leads out of {self.dest} through a link; remove the link")
+        return target
+
+    def unpack(self) -> None:
+        """Unpack the archive that was fetched, if one was; then it goes."""
+        archive = self._archive
+        if not archive.exists():
+            return
+        staging = self.parts / "unpacked"
+        shutil.rmtree(staging, ignore_errors=True)
+        with disk_errors(f"unpack into {self.dest}"):
+            try:
+                paths = unpack(archive, staging)
+                for path in paths:
+                    os.replace(staging / path, self._target(path))
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+            for folder in {(self.dest / p).parent for p in paths}:
+                sync_folder(folder)
+            file = self.listing.files[0]
+            stats = {p: _stat(self.dest / p) for p in paths}
+            self._write({file.path: {"identity": journal.identity(file, self._base), "unpacked": stats}})
+            archive.unlink()
+
+    def _note(self, path: str, about: dict[str, object]) -> None:
+        with disk_errors(f"write {self._record}"):
+            self._write({path: about})
+
+    def _write(self, lines: Mapping[str, Mapping[str, object]]) -> None:
+        text = "".join(json.dumps({"path": path, **about}) + "\n" for path, about in lines.items())
+        with open(self._record, "a", encoding="utf-8") as record:
+            record.write(text)
+        self._known.update({path: dict(about) for path, about in lines.items()})
+
+
+def _load(path: Path) -> dict[str, dict[str, object]]:
+    """The last line about each path; a torn line is as good as none."""
+    out: dict[str, dict[str, object]] = {}
+    with suppress(OSError, UnicodeDecodeError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError, TypeError, KeyError):
+                item = json.loads(line)
+                out[item["path"]] = item
+    return out
+
+
+def _stat(path: Path) -> list[int] | None:
+    try:
+        stat = path.lstat()
+    except OSError:
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

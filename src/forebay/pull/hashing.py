@@ -1,0 +1,169 @@
+"""Hashers judge files as their bytes come in order; the committer makes what is good durable and publishes
+it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from forebay.kit.failpoints import failpoint
+from forebay.pull.board import Board, Item, Transfer
+from forebay.pull.clockwork import Watch
+from forebay.pull.model import Finished
+from forebay.pull.parts import Part, disk_errors
+
+
+class Hasher:
+    """One thread that takes the next bytes of any file that has some. `read_bytes` tells what was read back."""
+
+    def __init__(self, board: Board, damaged: Path) -> None:
+        self._board = board
+        self._damaged = damaged
+        self.watch = Watch()
+        self.read_back = 0
+
+    def run(self) -> None:
+        """The thread's body: never raises, the board hears of what went wrong."""
+        try:
+            while True:
+                with self.watch.phase("idle"):
+                    transfer = self._board.next_hash()
+                if transfer is None:
+                    return
+                self._work(transfer)
+        except BaseException as error:  # noqa: BLE001  (a thread's end: the board tells the caller)
+            self._board.fail(error)
+
+    def _work(self, transfer: Transfer) -> None:
+        epoch = transfer.epoch
+        while (item := self._board.next_item(transfer, epoch)) is not None:
+            self._feed(transfer, item)
+            end = item.offset + item.count
+            digest = transfer.digests.sha256
+            if end == transfer.expect[0] and digest != transfer.expect[1] and transfer.expect[1]:
+                self._board.start_over(transfer, epoch, "the disk does not hold what was received")
+                break
+            if not self._board.hashed(transfer, epoch, end, digest):
+                break
+        if self._board.hasher_leaves(transfer, epoch):
+            self._judge(transfer)
+
+    def _feed(self, transfer: Transfer, item: Item) -> None:
+        if item.buffer is not None:
+            with self.watch.phase("hash"):
+                transfer.digests.update(memoryview(item.buffer)[: item.count])
+            self._board.buffers.give(item.buffer)
+            return
+        assert transfer.part is not None
+        buffer = self._board.buffers.take(1 << 20)
+        if buffer is None:
+            return
+        try:
+            offset, end = item.offset, item.offset + item.count
+            while offset < end:
+                with self.watch.phase("disk"):
+                    got = transfer.part.read(offset, memoryview(buffer))
+                if not got:
+                    raise OSError(5, "a part is shorter than what was written to it")
+                got = min(got, end - offset)
+                with self.watch.phase("hash"):
+                    transfer.digests.update(memoryview(buffer)[:got])
+                offset += got
+                self.read_back += got
+        finally:
+            self._board.buffers.give(buffer)
+
+    def _judge(self, transfer: Transfer) -> None:
+        why = transfer.digests.difference()
+        if not why:
+            failpoint("pull.file.verified")
+            self._board.good(transfer)
+            return
+        set_aside(transfer, self._damaged)
+        self._board.bad(transfer, why)
+
+
+def set_aside(transfer: Transfer, damaged: Path) -> None:
+    """Move bytes that failed a check to where a person can look at them; the part starts empty again."""
+    with disk_errors(f"set aside {transfer.path}"):
+        damaged.mkdir(parents=True, exist_ok=True)
+        name = f"{transfer.path.stem}-{transfer.file.path.replace('/', '_')[-100:]}"
+        if transfer.part is not None:
+            transfer.part.close()
+        os.replace(transfer.path, damaged / name)
+    if transfer.part is not None:
+        transfer.part = Part(transfer.path, direct=transfer.part.wanted_direct)
+
+
+class Committer:
+    """One thread: sync, publish, tidy up. Several files at once cost one sync of the file system, not one
+    each."""
+
+    def __init__(self, board: Board, publish: Callable[[Sequence[Finished]], None]) -> None:
+        self._board = board
+        self._publish = publish
+        self.watch = Watch()
+        self.files = 0
+        self.bytes = 0
+
+    def run(self) -> None:
+        """The thread's body: never raises, the board hears of what went wrong."""
+        try:
+            while batch := self._board.next_commit():
+                self._commit(batch)
+        except BaseException as error:  # noqa: BLE001  (a thread's end: the board tells the caller)
+            self._board.fail(error)
+
+    def _commit(self, batch: Sequence[Finished | Transfer]) -> None:
+        small = [item for item in batch if isinstance(item, Finished)]
+        big = [item for item in batch if isinstance(item, Transfer)]
+        with self.watch.phase("fsync"):
+            sync_files([item.part for item in small])
+            finished = small + [_synced(transfer) for transfer in big]
+        failpoint("pull.file.synced")
+        self._publish(finished)
+        failpoint("pull.file.published")
+        for transfer in big:
+            transfer.journal.unlink(missing_ok=True)
+            transfer.lock.release()
+        self.files += len(finished)
+        self.bytes += sum(item.size for item in finished)
+        self._board.published(len(finished))
+
+
+def _synced(transfer: Transfer) -> Finished:
+    assert transfer.part is not None and transfer.size is not None
+    transfer.part.sync(transfer.size)
+    transfer.part.close()
+    digests, names = transfer.digests, tuple(sorted(transfer.senders))
+    return Finished(transfer.file, transfer.path, transfer.size, digests.sha256, not digests.promised, names)
+
+
+def sync_files(paths: Sequence[Path]) -> None:
+    """Make written files durable: one by one if they are few, else with one sync of their file system."""
+    if not paths:
+        return
+    with disk_errors(f"sync {paths[0].parent}"):
+        if len(paths) > 4 and _syncfs(paths[0].parent):
+            return
+        for path in paths:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _syncfs(folder: Path) -> bool:
+    """Linux' syncfs(2), which reports write errors since 5.8; False where it is not there."""
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return bool(libc.syncfs(descriptor) == 0)
+        finally:
+            os.close(descriptor)
+    return False

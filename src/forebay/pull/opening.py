@@ -1,0 +1,53 @@
+"""Making a part ready: take its lock, read its journal, decide what to keep of an earlier run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from forebay.pull import journal
+from forebay.pull.board import Transfer
+from forebay.pull.digests import Digests
+from forebay.pull.parts import Lock, Part, disk_errors
+from forebay.pull.plan import Ranges, trusted_after_restart
+from forebay.sources.types import Listing, RemoteFile
+
+
+def transfers(listing: Listing, files: Sequence[RemoteFile], parts: Path) -> list[Transfer]:
+    """One transfer per file; files of one content become one part each only by their identity, so names
+    differ."""
+    out = []
+    for file in files:
+        identity = journal.identity(file, f"{listing.endpoint} {listing.uri}@{listing.revision}")
+        stem = file.sha256 if file.sha256 else "x-" + sha256(identity.encode()).hexdigest()[:40]
+        path = parts / f"{stem}.part"
+        out.append(Transfer(file, identity, path, file.size, Lock(path.with_name(path.name + ".lock"))))
+    return out
+
+
+def open_transfer(transfer: Transfer, *, direct: bool, have: Callable[[RemoteFile], bool]) -> str:
+    """Open the part: "open", "busy" (another process is at it) or "had" (somebody has finished it meanwhile)."""
+    if not transfer.lock.take():
+        return "busy"
+    if have(transfer.file):
+        transfer.lock.release()
+        return "had"
+    entry = journal.load(transfer.journal, transfer.identity)
+    transfer.part = Part(transfer.path, direct=direct)
+    transfer.digests = Digests(transfer.file, transfer.size)
+    if entry is None:
+        with disk_errors(f"clear {transfer.path}"):
+            transfer.path.open("r+b").truncate(0)
+        return "open"
+    on_disk = transfer.path.stat().st_size
+    kept = Ranges((a, min(b, on_disk)) for a, b in entry.done if a < on_disk)
+    good = kept.end_from(0) >= entry.prefix
+    transfer.done = trusted_after_restart(
+        kept, promised=transfer.digests.promised, prefix=entry.prefix, prefix_good=good
+    )
+    transfer.expect = (entry.prefix, entry.prefix_sha256) if good else (0, "")
+    transfer.resumed = transfer.done.total
+    transfer.etags = dict(entry.etags)
+    transfer.senders = set(entry.origins)
+    return "open"

@@ -1,0 +1,150 @@
+"""An unfinished file on disk: large aligned writes past the page cache where the file system takes them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from forebay.errors import Denied, Exhausted, ForebayError, Unavailable
+from forebay.pull.plan import ALIGN
+
+_DIRECT = getattr(os, "O_DIRECT", 0)
+
+
+class Part:
+    """One part. Writes and reads may come from several threads; offsets of whole blocks are multiples of 4
+    KiB."""
+
+    def __init__(self, path: Path, *, direct: bool) -> None:
+        self.path = path
+        self.wanted_direct = direct
+        with disk_errors(f"open {path}"):
+            self._cached = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._direct = -1
+        if direct and _DIRECT:
+            with contextlib.suppress(OSError):
+                self._direct = os.open(path, os.O_RDWR | _DIRECT | os.O_CLOEXEC)
+
+    @property
+    def direct(self) -> bool:
+        """Whether whole blocks go past the page cache."""
+        return self._direct >= 0
+
+    def write(self, offset: int, view: memoryview) -> None:
+        """Write `view`, which starts on a page, at `offset`. Raises Exhausted, Unavailable."""
+        whole = len(view) // ALIGN * ALIGN if self._direct >= 0 and offset % ALIGN == 0 else 0
+        with disk_errors(f"write {self.path}"):
+            if whole and not self._write_direct(offset, view[:whole]):
+                whole = 0
+            _write_all(self._cached, offset + whole, view[whole:])
+
+    def _write_direct(self, offset: int, view: memoryview) -> bool:
+        try:
+            done = os.pwrite(self._direct, view, offset)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+            self._direct = -1  # opened, but not meant: overlay and network file systems do that
+            return False
+        if done < len(view):
+            _write_all(self._cached, offset + done, view[done:])
+        return True
+
+    def read(self, offset: int, view: memoryview) -> int:
+        """Read into `view`, which starts on a page; returns how many bytes, fewer only at the end of the
+        file."""
+        with disk_errors(f"read {self.path}"):
+            if self._direct >= 0 and offset % ALIGN == 0 and len(view) % ALIGN == 0:
+                return os.preadv(self._direct, [view], offset)
+            return os.preadv(self._cached, [view], offset)
+
+    def sync(self, size: int) -> None:
+        """Cut to `size` and make it durable."""
+        with disk_errors(f"sync {self.path}"):
+            os.ftruncate(self._cached, size)
+            os.fsync(self._cached)
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        for descriptor in (self._cached, self._direct):
+            if descriptor >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        self._cached = self._direct = -1
+
+
+def _write_all(descriptor: int, offset: int, view: memoryview) -> None:
+    while view:
+        done = os.pwrite(descriptor, view, offset)
+        offset, view = offset + done, view[done:]
+
+
+class disk_errors(contextlib.ContextDecorator):  # noqa: N801  (reads as a statement)
+    """Turns errors of the disk into ours: no room, not allowed, anything else."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, ForebayError):
+            raise disk_error(self._what, error) from error
+
+
+def disk_error(what: str, error: OSError) -> ForebayError:
+    """The error of ours for an error of the disk."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return Exhausted(
+            f"no room to {what} ({error.strerror}): free space or raise the quota; what came is kept"
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return Denied(
+            f"not allowed to {what} ({error.strerror}): check the mount and the owner of the folder"
+        )
+    return Unavailable(f"cannot {what}: {error.strerror or error}")
+
+
+class Lock:
+    """One puller per part: a lock on a file beside it, gone with the process. Without flock: nobody else is
+    there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+
+    def take(self) -> bool:
+        """Whether it is ours now."""
+        with disk_errors(f"open {self.path}"):
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:
+            pass  # a file system without locks
+        if not _still_named(descriptor, self.path):
+            os.close(descriptor)
+            return False  # the one before us removed the file between our open and our lock
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Remove the lock file, then let go: whoever opened it meanwhile sees that the name is gone."""
+        if self._descriptor >= 0:
+            self.path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _still_named(descriptor: int, path: Path) -> bool:
+    try:
+        named, ours = path.stat(), os.fstat(descriptor)
+    except OSError:
+        return False
+    return (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)

@@ -1,0 +1,95 @@
+"""Which bytes of a file come next: pure arithmetic over ranges. Offsets in bytes, ends are exclusive."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+
+ALIGN = 4096
+
+
+class Ranges:
+    """A set of byte positions as sorted, disjoint, non-adjacent ranges."""
+
+    def __init__(self, items: Iterable[tuple[int, int]] = ()) -> None:
+        self._items: list[tuple[int, int]] = []
+        for start, end in items:
+            self.add(start, end)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ranges) and self._items == other._items
+
+    def __repr__(self) -> str:
+        return f"Ranges({self._items})"
+
+    @property
+    def total(self) -> int:
+        """How many positions are in the set."""
+        return sum(end - start for start, end in self._items)
+
+    def add(self, start: int, end: int) -> None:
+        """Put start..end into the set."""
+        if start >= end:
+            return
+        low = bisect_right(self._items, (start, -1))
+        if low and self._items[low - 1][1] >= start:
+            low -= 1
+        high = low
+        while high < len(self._items) and self._items[high][0] <= end:
+            start, end = min(start, self._items[high][0]), max(end, self._items[high][1])
+            high += 1
+        self._items[low:high] = [(start, end)]
+
+    def end_from(self, start: int) -> int:
+        """How far the set reaches without a hole from `start`; `start` itself if it is not in the set."""
+        at = bisect_right(self._items, (start, float("inf"))) - 1
+        return max(start, self._items[at][1]) if at >= 0 else start
+
+    def holes(self, size: int) -> Iterator[tuple[int, int]]:
+        """The ranges below `size` that are not in the set."""
+        at = 0
+        for start, end in self._items:
+            if start >= size:
+                break
+            if start > at:
+                yield at, start
+            at = end
+        if at < size:
+            yield at, size
+
+
+def next_segment(taken: Ranges, size: int, most: int) -> tuple[int, int] | None:
+    """The first hole of a file, at most `most` bytes of it, ending on a block boundary or at the hole's end.
+
+    `taken` are the ranges that are done or being fetched. None if there is no hole.
+    """
+    hole = next(taken.holes(size), None)
+    if hole is None:
+        return None
+    start, end = hole
+    if end - start <= most:
+        return start, end
+    return start, max(start + 1, (start + most) // ALIGN * ALIGN) if most >= ALIGN else start + most
+
+
+def segment_bytes(left: int, workers: int, *, usual: int, least: int) -> int:
+    """Size of the next piece: the usual one, smaller towards the end so that all connections finish together."""
+    fair = -(-left // (2 * max(1, workers)))
+    return max(least, min(usual, -(-fair // least) * least))
+
+
+def trusted_after_restart(done: Ranges, *, promised: bool, prefix: int, prefix_good: bool) -> Ranges:
+    """What a new process may keep of a part.
+
+    With a promised digest everything stays on trial: the digest decides in the end. Without one only the
+    prefix whose
+    hash was written down, and was found again on disk, is kept.
+    """
+    if not prefix_good:
+        return Ranges()
+    if promised:
+        return Ranges(done)
+    return Ranges([(0, prefix)])

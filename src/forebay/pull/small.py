@@ -1,0 +1,117 @@
+"""Many small files over one connection: requests go out together, answers come back in their order (RFC 9112,
+9.3.2)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from forebay.errors import Damaged
+from forebay.pull.answers import Asked, Verdict, judge
+from forebay.pull.asking import Asker
+from forebay.pull.board import Batch, Board, Origin, Route, Transfer
+from forebay.pull.clockwork import Watch
+from forebay.pull.digests import Digests
+from forebay.pull.model import Finished
+from forebay.pull.parts import disk_errors
+from forebay.sources.wire.conn import Conn
+from forebay.sources.wire.heads import Where, WireError, request_head
+
+
+class SmallFiles:
+    """Fetches batches for one worker. What does not go smoothly is left for the long way, which knows every
+    trick."""
+
+    def __init__(self, board: Board, asker: Asker, *, watch: Watch, folder: Path) -> None:
+        self._board = board
+        self._asker = asker
+        self._watch = watch
+        self._folder = folder
+
+    def fetch(self, batch: Batch, count: Callable[[Origin, int], None]) -> None:
+        """Fetch a batch; `count` hears of bytes from the network."""
+        left = list(batch.transfers)
+        try:
+            origin = self._board.origin(left[0])
+            if origin is not None:
+                self._fetch(left, origin, count)
+        finally:
+            self._board.small_over(batch, left)
+
+    def _fetch(self, left: list[Transfer], origin: Origin, count: Callable[[Origin, int], None]) -> None:
+        routes = [self._asker.route(origin, t.file) for t in left]
+        first = routes[0].at
+        if not isinstance(first, Where) or any(
+            not isinstance(r.at, Where) or r.at.origin != first.origin for r in routes
+        ):
+            return
+        try:
+            conn, _ = self._asker.connection(routes[0])
+            try:
+                self._pipeline(conn, left, routes, origin, count)
+            finally:
+                self._asker.keep(conn)
+        except WireError as error:
+            self._board.notes.append(f"small files from {origin.name}: {error}; fetched one by one")
+
+    def _pipeline(
+        self, conn: Conn, left: list[Transfer], routes: Sequence[Route], origin: Origin,
+        count: Callable[[Origin, int], None],
+    ) -> None:  # fmt: skip
+        heads = b"".join(request_head("GET", r.at, r.headers) for r in routes if isinstance(r.at, Where))
+        self._asker.requests += len(routes)
+        with self._watch.phase("wait"):
+            conn.send_raw(heads)
+        buffer = self._board.buffers.take(self._board.settings.block_bytes)
+        if buffer is None:
+            return
+        undone: list[Transfer] = []
+        try:
+            while left and not self._board.over:
+                with self._watch.phase("network"):
+                    body = self._body(conn, left[0], memoryview(buffer), lambda n: count(origin, n))
+                transfer = left.pop(0)
+                if body is None or not self._finish(transfer, body, origin):
+                    undone.append(transfer)
+                if not conn.reusable:
+                    break  # closed, or the rest of a body is still in the way
+        finally:
+            left.extend(undone)
+            self._board.buffers.give(buffer)
+
+    def _body(
+        self, conn: Conn, transfer: Transfer, view: memoryview, count: Callable[[int], None]
+    ) -> memoryview | None:
+        """The whole body of the next answer, or None if it is not simply the file."""
+        head = conn.answer()
+        judged = judge(Asked(0, transfer.size, transfer.size, ranged=False, etag=""), head)
+        stale = transfer.file.etag and head.etag and head.etag != transfer.file.etag
+        if judged.verdict is not Verdict.TAKE or stale or head.get("x-amz-server-side-encryption"):
+            conn.skip(256 * 1024)
+            return None
+        assert transfer.size is not None
+        got = conn.read_into(view[: transfer.size], count)
+        if got == transfer.size and not conn.reusable:
+            conn.skip(1)  # the end of a chunked body
+        return view[:got] if got == transfer.size else None
+
+    def _finish(self, transfer: Transfer, body: memoryview, origin: Origin) -> bool:
+        digests = Digests(transfer.file, len(body))
+        with self._watch.phase("hash"):
+            digests.update(body)
+            if digests.difference():
+                return False  # the long way fetches it again, and keeps the evidence
+        path = self._folder / transfer.path.name
+        with self._watch.phase("disk"), disk_errors(f"write {path}"):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            try:
+                if os.write(descriptor, body) != len(body):
+                    raise Damaged(f"{path} was not written whole")
+            finally:
+                os.close(descriptor)
+        observed = not digests.promised
+        self._board.small_good(
+            Finished(transfer.file, path, len(body), digests.sha256, observed, (origin.name,))
+        )
+        return True

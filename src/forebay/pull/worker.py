@@ -1,0 +1,246 @@
+"""A worker: one thread with its own connections, fetching pieces of files until the board has no more for it."""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from forebay.errors import Unavailable
+from forebay.kit.backoff import backoff_s
+from forebay.kit.redact import redacted
+from forebay.pull.asking import Asker, Body, GiveBack, Retry
+from forebay.pull.board import Batch, Board, Claim, Opening, Origin, Transfer
+from forebay.pull.clockwork import Watch
+from forebay.pull.limits import Limits
+from forebay.pull.opening import open_transfer
+from forebay.pull.small import SmallFiles
+from forebay.sources.types import Listing, RemoteFile
+from forebay.sources.wire.conn import Dropped
+from forebay.sources.wire.heads import WireError
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all workers of a pull have in common."""
+
+    board: Board
+    listing: Listing
+    limits: Limits
+    stop: threading.Event
+    env: Mapping[str, str]
+    have: Callable[[RemoteFile], bool]
+    direct: bool
+    small_folder: Path
+
+
+@dataclass
+class _Piece:
+    """How far a worker is with its claim: `start` is on disk, `filled` more bytes are in `buffer`."""
+
+    claim: Claim
+    buffer: mmap.mmap | None = None
+    filled: int = 0
+    attempts: int = 0
+    renewed: bool = False
+    wrong: int = 0
+
+
+@dataclass(eq=False)
+class Worker:
+    """See the module. `moved` counts bytes from the network by origin."""
+
+    shared: Shared
+    index: int
+    watch: Watch = field(default_factory=Watch)
+    moved: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    busy: bool = False
+
+    def __post_init__(self) -> None:
+        shared = self.shared
+        self.asker = Asker(shared.board, shared.listing, shared.env)
+        self.small = SmallFiles(shared.board, self.asker, watch=self.watch, folder=shared.small_folder)
+
+    def run(self) -> None:
+        """The thread's body: never raises, the board hears of what went wrong."""
+        board = self.shared.board
+        try:
+            while (work := self._claim()) is not None:
+                if isinstance(work, Opening):
+                    self._open(work.transfer)
+                elif isinstance(work, Batch):
+                    self.small.fetch(work, self._count)
+                else:
+                    self._fetch(work)
+        except BaseException as error:  # noqa: BLE001  (a thread's end: the board tells the caller)
+            board.fail(error)
+        finally:
+            self.asker.close()
+
+    def _claim(self) -> Opening | Batch | Claim | None:
+        self.busy = False
+        with self.watch.phase("idle"):
+            work = self.shared.board.claim(self.index)
+        self.busy = work is not None
+        return work
+
+    def abort(self) -> None:
+        """End waiting reads; callable from another thread."""
+        self.asker.abort()
+
+    def _open(self, transfer: Transfer) -> None:
+        outcome = open_transfer(transfer, direct=self.shared.direct, have=self.shared.have)
+        board = self.shared.board
+        if outcome == "busy":
+            with self.watch.phase("wait"):
+                self.shared.stop.wait(0.2)
+            board.later(transfer)
+        elif outcome == "had":
+            board.skipped(transfer)
+        else:
+            board.opened(transfer)
+
+    # --- one piece ---
+
+    def _fetch(self, claim: Claim) -> None:
+        piece = _Piece(claim)
+        board = self.shared.board
+        try:
+            while board.current(claim) and (claim.end is None or claim.start < claim.end):
+                self._attempt(piece)
+        except GiveBack:
+            pass
+        finally:
+            if piece.buffer is not None:
+                board.buffers.give(piece.buffer)
+            board.release(claim)
+
+    def _attempt(self, piece: _Piece) -> None:
+        """Ask once and take what comes; trouble is counted, waited out, or passed to another origin."""
+        transfer = piece.claim.transfer
+        origin = self.shared.board.origin(transfer)
+        if origin is None:
+            raise Unavailable(f"nobody is left to ask for {transfer.file.path}")
+        before = self.moved[origin.name]
+        try:
+            self._ask_and_take(piece, origin)
+        except (Retry, WireError) as error:
+            if self.shared.board.over:
+                raise GiveBack from error
+            if self.moved[origin.name] > before:
+                piece.attempts = 0
+                piece.renewed = False
+            self._after_trouble(piece, origin, error)
+
+    def _after_trouble(self, piece: _Piece, origin: Origin, error: Exception) -> None:
+        board, settings = self.shared.board, self.shared.board.settings
+        piece.attempts += 1
+        board.retries += 1
+        wait = getattr(error, "wait_s", None)
+        if piece.attempts >= settings.attempts_max:
+            what = f"{piece.claim.transfer.file.path} from {origin.name}"
+            if not board.avoid(piece.claim.transfer, origin, str(error)):
+                text = f"{what} failed {piece.attempts} times in a row: {redacted(str(error))}; what came is kept"
+                raise Unavailable(text, retry_after_s=wait) from error
+            piece.attempts = 0
+            return
+        if wait is None:
+            first = piece.attempts == 1 and isinstance(error, Dropped)
+            wait = 0.0 if first else backoff_s(piece.attempts - 1, first_s=settings.backoff_first_s,
+                                               most_s=settings.backoff_most_s)  # fmt: skip
+        with self.watch.phase("wait"):
+            self.shared.stop.wait(min(wait, 300.0))
+
+    def _ask_and_take(self, piece: _Piece, origin: Origin) -> None:
+        claim = piece.claim
+        start = claim.start + piece.filled
+        with self.watch.phase("wait"):
+            body = self.asker.open(claim, origin, start)
+        try:
+            claim.transfer.senders.add(origin.name)
+            if claim.single and start and not body.seekable:
+                self._discard(body, origin, start)
+            self._take(piece, body, origin)
+        finally:
+            self.asker.put_back(body)
+
+    def _discard(self, body: Body, origin: Origin, count: int) -> None:
+        """Read over what is on disk already: the peer cannot start later."""
+        buffer = self.shared.board.buffers.take(self.shared.board.settings.block_bytes)
+        if buffer is None:
+            raise GiveBack
+        try:
+            while count:
+                view = memoryview(buffer)[: min(count, len(buffer))]
+                got = body.read_into(view, lambda n: self._count(origin, n))
+                if not got:
+                    raise Dropped("the body is shorter than before")
+                count -= got
+        finally:
+            self.shared.board.buffers.give(buffer)
+
+    def _count(self, origin: Origin, count: int) -> None:
+        self.moved[origin.name] += count
+
+    def _take(self, piece: _Piece, body: Body, origin: Origin) -> None:
+        board, claim = self.shared.board, piece.claim
+        while board.current(claim) and (claim.end is None or claim.start < claim.end):
+            if piece.buffer is None:
+                with self.watch.phase("buffers"):
+                    piece.buffer = board.buffers.take(self._block())
+                if piece.buffer is None:
+                    raise GiveBack
+                body.rest()
+            want = len(piece.buffer) if claim.end is None else min(len(piece.buffer), claim.end - claim.start)
+            view = memoryview(piece.buffer)
+            ended = False
+            while piece.filled < want and not ended:
+                ended = self._read(piece, body, origin, view[:want])
+            if piece.filled < want:
+                if claim.end is not None:
+                    raise Dropped("the body ended early")
+                board.learned_size(claim, claim.start + piece.filled)
+            if piece.filled:
+                self._flush(piece, view)
+
+    def _read(self, piece: _Piece, body: Body, origin: Origin, view: memoryview) -> bool:
+        """Some bytes into the piece's buffer; True at the body's end."""
+        limits = self.shared.limits
+        count = limits.piece(origin.name, len(view) - piece.filled)
+        waited = limits.wait(origin.name, count, self.shared.stop)
+        if waited:
+            body.rest()
+        with self.watch.phase("network"):
+            try:
+                got = body.read_into(
+                    view[piece.filled : piece.filled + count], lambda n: self._count(origin, n)
+                )
+            except Dropped as error:
+                piece.filled += error.got
+                raise
+        piece.filled += got
+        return got < count
+
+    def _flush(self, piece: _Piece, view: memoryview) -> None:
+        claim, transfer = piece.claim, piece.claim.transfer
+        assert transfer.part is not None and piece.buffer is not None
+        with self.watch.phase("disk"):
+            transfer.part.write(claim.start, view[: piece.filled])
+        buffer, count = piece.buffer, piece.filled
+        if self.shared.board.wrote(claim, claim.start, count, buffer):
+            piece.buffer = None
+        elif not self.shared.board.current(claim):
+            raise GiveBack
+        piece.filled = 0
+
+    def _block(self) -> int:
+        """Large blocks for few connections, smaller ones for many: the memory in all stays the same."""
+        settings = self.shared.board.settings
+        fair = settings.buffers_bytes_max // (2 * max(1, self.shared.board.target))
+        size = settings.block_bytes
+        while size > fair and size > 256 * 1024:
+            size //= 2
+        return size

@@ -1,0 +1,117 @@
+"""Archives as KServe takes them: a single .tar, .tar.gz, .tgz or .zip is unpacked in place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from forebay.errors import Damaged, Exhausted
+from forebay.sources.paths import check_together
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+_PIECE = 1 << 20
+RATIO_MAX = 100  # model weights hardly compress; a text tokenizer does so by 10
+ENTRIES_MAX = 100_000
+SLACK = 64 << 20
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of this name is unpacked."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def unpack(archive: Path, into: Path, *, bytes_max: int | None = None) -> list[str]:
+    """Unpack `archive` into the empty folder `into`, durably; returns the relative paths.
+
+    Only plain files and folders: links and devices are refused, like absolute names and `..`. At most
+    `bytes_max`
+    (default: a hundred times the archive) is written. Raises Damaged, Exhausted, Invalid.
+    """
+    most = bytes_max if bytes_max is not None else archive.stat().st_size * RATIO_MAX + SLACK
+    into.mkdir(parents=True, exist_ok=True)
+    done: list[str] = []
+    try:
+        for path, size, body in _entries(archive):
+            check_together([path])
+            done.append(path)
+            if len(done) > ENTRIES_MAX or size > most:
+                raise Damaged(f"{archive.name} unpacks to far more than its size; it was not unpacked")
+            most -= _write(body, into / path, most)
+        check_together(done)
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        EOFError,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise Damaged(f"{archive.name} cannot be unpacked: {error}") from error
+    except OSError as error:
+        if error.errno in (28, 122):
+            raise Exhausted(f"no room to unpack {archive.name}: free space and pull again") from error
+        raise Damaged(f"{archive.name} cannot be unpacked: {error}") from error
+    return done
+
+
+def _entries(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+    if archive.name.lower().removesuffix(".part").endswith(".zip") or zipfile.is_zipfile(archive):
+        yield from _zip(archive)
+    else:
+        yield from _tar(archive)
+
+
+def _tar(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+    with tarfile.open(archive, "r|*") as tar:
+        for item in tar:
+            name = item.name.removeprefix("./").rstrip("/")
+            if item.isdir():
+                continue
+            body = tar.extractfile(item) if item.isreg() else None
+            if body is None:
+                raise Damaged(f"{archive.name} holds {name!r}, which is no plain file; it was not unpacked")
+            with body:
+                yield name, item.size, body
+
+
+def _zip(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+    with zipfile.ZipFile(archive) as pack:
+        for item in pack.infolist():
+            if item.is_dir():
+                continue
+            kind = stat.S_IFMT(item.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG):
+                raise Damaged(
+                    f"{archive.name} holds {item.filename!r}, which is no plain file; it was not unpacked"
+                )
+            with pack.open(item) as body:
+                yield item.filename, item.file_size, body
+
+
+def _write(body: IO[bytes], target: Path, most: int) -> int:
+    """Write one file and sync it; returns its size. Raises Damaged beyond `most` bytes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    total = 0
+    with open(target, "xb") as out:
+        while piece := body.read(_PIECE):
+            total += len(piece)
+            if total > most:
+                raise Damaged(
+                    f"{target.name} unpacks to far more than the archive's size; it was not unpacked"
+                )
+            out.write(piece)
+        out.flush()
+        os.fsync(out.fileno())
+    return total
+
+
+def discard(folder: Path) -> None:
+    """Remove what a failed unpacking left."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,156 @@
+"""hf://owner/model[:revision]: the Hugging Face Hub, a mirror of it, or anything that speaks its protocol.
+
+The two listing endpoints are asked directly: importing huggingface_hub costs half a second and 30 MB in
+each pull, and
+its client reads proxies and certificates from process-wide state. Its client and this adapter are held
+together by the
+conformance suite, which runs both against the same hub.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
+from forebay.kit.redact import Secret
+from forebay.sources.paths import check_together
+from forebay.sources.settings import trust_from
+from forebay.sources.types import Listing, RemoteFile, Request
+from forebay.sources.wire.client import Client, Reply, refused
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}")
+_URI = re.compile(r"hf://([^/:@]+)/([^/:@]+)(?:[:@](.+))?")
+_NEXT = re.compile(r"<([^>]+)>\s*;\s*rel=\"?next\"?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class HubSource:
+    """One hub. Reads HF_ENDPOINT, HF_TOKEN (or the token file of HF_HOME), proxies and CA bundles from `env`."""
+
+    scheme: ClassVar[str] = "hf"
+    name: ClassVar[str] = "hf"
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self._endpoint = (env.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+        self._trust = trust_from(env)
+        self._client = Client(env, trust=self._trust)
+        self._token = _token(env)
+
+    def resolve(self, uri: str, *, revision: str = "") -> Listing:
+        """The commit that `uri` means now, and its files. Raises Invalid, Denied, Absent, Unavailable."""
+        repo, asked = parse(uri)
+        at = revision or asked or "main"
+        info = self._json(f"/api/models/{repo}/revision/{quote(at, safe='')}", repo, at)
+        commit = info.get("sha") if isinstance(info, dict) else None
+        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+            raise Unavailable(
+                f"{self._endpoint} did not name a commit for {repo}@{at}; is HF_ENDPOINT a hub?"
+            )
+        # The id that the hub answers with is the canonical one: a renamed or differently spelt repository.
+        named = info.get("id") if isinstance(info, dict) else None
+        repo = named if isinstance(named, str) and _is_repo(named) else repo
+        files = tuple(self._tree(repo, commit))
+        check_together(f.path for f in files)
+        endpoint = "" if self._endpoint == DEFAULT_ENDPOINT else self._endpoint
+        return Listing(uri, commit, tuple(sorted(files, key=lambda f: f.path)), endpoint)
+
+    def request(self, listing: Listing, file: RemoteFile) -> Request:
+        """GET of one file at the listing's commit; the hub redirects large ones."""
+        url = f"{self._endpoint}/{file.locator}/resolve/{listing.revision}/{quote(file.path)}"
+        return Request(url, self._headers(), self._trust.ca_file, self._trust.client_cert, self._trust.verify)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token.reveal()}"} if self._token else {}
+
+    def _tree(self, repo: str, commit: str) -> list[RemoteFile]:
+        path = f"/api/models/{repo}/tree/{commit}?recursive=true&expand=false"
+        files: list[RemoteFile] = []
+        for _ in range(1000):
+            reply = self._get(path, repo, commit)
+            items = reply.json()
+            if not isinstance(items, list):
+                raise Unavailable(f"{self._endpoint} did not list the files of {repo}")
+            files += [_file(repo, item) for item in items if item.get("type") == "file"]
+            link = _NEXT.search(reply.head.get("link"))
+            if not link:
+                return files
+            path = link[1].removeprefix(self._endpoint)
+        raise Unavailable(f"{self._endpoint} lists {repo} without end")
+
+    def _json(self, path: str, repo: str, revision: str) -> Any:
+        return self._get(path, repo, revision).json()
+
+    def _get(self, path: str, repo: str, revision: str) -> Reply:
+        if not path.startswith("/"):
+            raise Unavailable(f"{self._endpoint} sends its listing elsewhere; refused, the token stays here")
+        reply = self._client.get(self._endpoint + path, self._headers())
+        if reply.status != 200:
+            raise self._error(reply, repo, revision)
+        return reply
+
+    def _error(self, reply: Reply, repo: str, revision: str) -> ForebayError:
+        """The hub's X-Error-Code in words; it answers 401 for what is private and for what does not exist."""
+        code, status = reply.head.get("x-error-code"), reply.status
+        if code == "GatedRepo":
+            how = "the token was not accepted for it" if self._token else "no token was given"
+            text = f"{repo} is gated and {how}: ask for access at {self._endpoint}/{repo} and set HF_TOKEN"
+            return Denied(text, reason="gated")
+        if code == "RevisionNotFound":
+            return Absent(f"{repo} has no revision {revision!r}: name a branch, tag or commit that exists")
+        if code == "EntryNotFound":
+            return Absent(f"{repo}@{revision} has no such file")
+        if status == 401 and self._token:
+            return Denied(f"{self._endpoint} refused the token in HF_TOKEN; put a valid one there")
+        if code == "RepoNotFound" or status in (401, 404):
+            hint = "check the name" if self._token else "check the name, and set HF_TOKEN if it is private"
+            return Absent(f"{repo} is not on {self._endpoint}, or private: {hint}")
+        return refused(f"{self._endpoint} ({repo}@{revision})", status, hint="check HF_TOKEN and HF_ENDPOINT")
+
+
+def parse(uri: str) -> tuple[str, str]:
+    """(owner/model, revision or "") of an hf:// URI. Raises Invalid."""
+    match = _URI.fullmatch(uri)
+    if not match or not _is_repo(f"{match[1]}/{match[2]}"):
+        raise Invalid(f"{uri!r} is not hf://owner/model or hf://owner/model:revision")
+    if match[3] and re.search(r"[\x00-\x20\x7f?#]|\.\.", match[3]):
+        raise Invalid(f"{uri!r} names a revision that no repository can have")
+    return f"{match[1]}/{match[2]}", match[3] or ""
+
+
+def _is_repo(text: str) -> bool:
+    return text.count("/") == 1 and all(
+        _NAME.fullmatch(part) and ".." not in part for part in text.split("/")
+    )
+
+
+def _file(repo: str, item: dict[str, Any]) -> RemoteFile:
+    try:
+        lfs = item.get("lfs") or {}
+        sha256 = str(lfs.get("oid", "")).lower().removeprefix("sha256:")
+        git = "" if lfs else str(item["oid"]).lower()
+        size = int(lfs.get("size", item["size"]))
+        if size < 0 or (sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256)):
+            raise ValueError("size or digest")
+        return RemoteFile(str(item["path"]), size, sha256=sha256, git_sha1=git, locator=repo)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unavailable(f"the hub's file list of {repo} cannot be read ({error})") from error
+
+
+def _token(env: Mapping[str, str]) -> Secret | None:
+    """HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH, or HF_HOME/token, as huggingface_hub looks
+    for it."""
+    text = env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN") or ""
+    if not text:
+        home = env.get("HF_HOME") or (f"{env['HOME']}/.cache/huggingface" if env.get("HOME") else "")
+        path = env.get("HF_TOKEN_PATH") or (f"{home}/token" if home else "")
+        try:
+            text = Path(path).read_text() if path else ""
+        except (OSError, UnicodeDecodeError):
+            text = ""
+    return Secret(text.strip()) if text.strip() else None

@@ -1,0 +1,57 @@
+"""Every path from outside passes here: nothing escapes the target folder, no two names become one file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from forebay.errors import Invalid
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+PATH_MAX = 1024
+NAME_MAX = 255
+
+
+def safe_path(path: str) -> str:
+    """`path` if it is relative, stays below its root and can be stored on any file system; else raises
+    Invalid.
+
+    Refused: empty, absolute, drive letters, backslashes, `.` and `..` parts, empty parts, control
+    characters, names
+    over 255 bytes, lone surrogates, and Forebay's own `.forebay` and `.forebay-parts` folders at the top.
+    """
+    shown = repr(path[:200])
+    try:
+        raw = path.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid(f"the path {shown} is not valid text") from error
+    if not path or len(raw) > PATH_MAX:
+        raise Invalid(f"the path {shown} is empty or over {PATH_MAX} bytes")
+    if path.startswith("/") or _DRIVE.match(path) or "\\" in path or _CONTROL.search(path):
+        raise Invalid(f"the path {shown} is absolute or holds characters that no model file needs")
+    parts = path.split("/")
+    if any(part in ("", ".", "..") or len(part.encode()) > NAME_MAX for part in parts):
+        raise Invalid(f"the path {shown} leads out of its folder or has a part that is no file name")
+    if parts[0].lower() in (".forebay", ".forebay-parts"):
+        raise Invalid(f"the path {shown} is reserved")
+    return path
+
+
+def check_together(paths: Iterable[str]) -> None:
+    """Raise Invalid if two paths differ only in case, are the same, or one is a folder of the other."""
+    seen: dict[str, str] = {}
+    folders: dict[str, str] = {}
+    for path in paths:
+        key = safe_path(path).casefold()
+        if key in seen:
+            raise Invalid(f"two files of the listing collide: {seen[key]!r} and {path!r}")
+        seen[key] = path
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            folder = "/".join(parts[:depth])
+            first = folders.setdefault(folder.casefold(), folder)
+            if first != folder:
+                raise Invalid(f"two folders of the listing differ only in case: {first!r} and {folder!r}")
+    for key in folders.keys() & seen.keys():
+        raise Invalid(f"{seen[key]!r} is a file and a folder of the listing")

@@ -1,0 +1,83 @@
+"""What several sources read from the environment: trust, patterns, small numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from forebay.errors import Absent, Invalid
+from forebay.sources.types import Listing
+from forebay.sources.wire.conn import Trust
+
+TRUE = ("1", "true", "yes", "on")
+_SYSTEM_ROOTS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
+
+
+def flag(env: Mapping[str, str], name: str, default: bool = False) -> bool:
+    """A yes-or-no variable; "1", "true", "yes" and "on" in any case are yes."""
+    text = env.get(name, "").strip().lower()
+    return default if not text else text in TRUE
+
+
+def trust_from(env: Mapping[str, str], *, verify: bool = True) -> Trust:
+    """CA bundle and client certificate for TLS.
+
+    The first of: KServe's CA_BUNDLE_VOLUME_MOUNT_POINT/cabundle.crt (when CA_BUNDLE_CONFIGMAP_NAME is set),
+    AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE. FOREBAY_CLIENT_CERT is a PEM file with
+    certificate and key. Raises Invalid when a named file is not there.
+    """
+    ca_file = _bundle(env)
+    client = env.get("FOREBAY_CLIENT_CERT", "")
+    for name in (ca_file, client):
+        if name and not Path(name).is_file():
+            raise Invalid(
+                f"the certificate file {name} is not there; check the CA bundle's mount or variable"
+            )
+    return Trust("" if ca_file in _SYSTEM_ROOTS else ca_file, client, verify)
+
+
+def _bundle(env: Mapping[str, str]) -> str:
+    if env.get("CA_BUNDLE_CONFIGMAP_NAME") and env.get("CA_BUNDLE_VOLUME_MOUNT_POINT"):
+        return f"{env['CA_BUNDLE_VOLUME_MOUNT_POINT'].rstrip('/')}/cabundle.crt"
+    names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+    return next((env[n] for n in names if env.get(n)), "")
+
+
+def patterns(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """STORAGE_ALLOW_PATTERNS and its like: a JSON array or a comma list. Raises Invalid."""
+    text = env.get(name, "").strip()
+    if not text.startswith("["):
+        return tuple(item.strip() for item in text.split(",") if item.strip())
+    try:
+        items = json.loads(text)
+    except ValueError as error:
+        raise Invalid(f"{name} is neither a JSON array nor a comma list") from error
+    if not isinstance(items, list) or not all(isinstance(i, str) for i in items):
+        raise Invalid(f"{name} must be a JSON array of strings")
+    return tuple(items)
+
+
+def filtered(listing: Listing, env: Mapping[str, str]) -> Listing:
+    """`listing` with the files that the patterns let through (KServe: fnmatch on the relative path)."""
+    allow = patterns(env, "STORAGE_ALLOW_PATTERNS")
+    ignore = patterns(env, "STORAGE_IGNORE_PATTERNS")
+    if not allow and not ignore:
+        return listing
+    kept = tuple(f for f in listing.files if _wanted(f.path, allow, ignore))
+    if not kept and listing.files:
+        raise Absent(f"no file of {listing.uri} passes STORAGE_ALLOW_PATTERNS and STORAGE_IGNORE_PATTERNS")
+    return replace(listing, files=kept)
+
+
+def _wanted(path: str, allow: tuple[str, ...], ignore: tuple[str, ...]) -> bool:
+    def hit(pattern: str) -> bool:
+        return fnmatchcase(path, pattern + "*" if pattern.endswith("/") else pattern)
+
+    return (not allow or any(map(hit, allow))) and not any(map(hit, ignore))

@@ -1,0 +1,2 @@
+"""HTTP/1.1 as sources and the transfer engine need it: raw, with deadlines, proxies, own trust and safe
+redirects."""

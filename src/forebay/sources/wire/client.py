@@ -1,0 +1,142 @@
+"""Small requests for listings: redirects, retries and errors in words; large bodies go through the transfer
+engine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+
+from forebay.errors import Denied, ForebayError, Invalid, Unavailable
+from forebay.kit.backoff import backoff_s
+from forebay.kit.redact import redacted
+from forebay.sources.wire.conn import Conn, Deadlines, Trust
+from forebay.sources.wire.heads import Head, Where, WireError, follow, headers_after, where
+from forebay.sources.wire.proxy import proxy_for
+
+BODY_MAX = 64 * 1024 * 1024
+AGENT = "forebay"
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer with its whole body; `url` is where it came from in the end."""
+
+    head: Head
+    body: bytes
+    url: str
+    first: Head  # the answer before any redirect: hubs put the facts there
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        return self.head.status
+
+    def json(self) -> object:
+        """The body as JSON. Raises Unavailable."""
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise Unavailable(f"{redacted(self.url)} did not answer with JSON") from error
+
+
+@dataclass
+class Client:
+    """Blocking client with one kept connection per origin. `env` gives proxies, CA files and client
+    certificates."""
+
+    env: Mapping[str, str]
+    deadlines: Deadlines = field(default_factory=lambda: Deadlines(15, 30))
+    trust: Trust = field(default_factory=Trust)
+    attempts_max: int = 4
+    sleep: Callable[[float], None] = time.sleep
+    _kept: dict[tuple[str, str, int], Conn] = field(default_factory=dict)
+
+    def get(self, url: str, headers: Mapping[str, str] | None = None, *, method: str = "GET") -> Reply:
+        """GET or HEAD with redirects followed. 429 and 5xx are tried again; other statuses are the caller's
+        to read.
+
+        Raises Unavailable when nobody answers, Invalid for a bad URL.
+        """
+        for attempt in range(self.attempts_max):
+            last = attempt + 1 == self.attempts_max
+            try:
+                reply = self._hops(method, url, headers or {})
+            except WireError as error:
+                if last:
+                    raise Unavailable(
+                        f"{redacted(url)}: {error}; is the address right and the network up?"
+                    ) from error
+                self.sleep(backoff_s(attempt, first_s=0.2, most_s=5))
+                continue
+            if reply.status not in (429, 500, 502, 503, 504):
+                return reply
+            if last:
+                raise Unavailable(
+                    f"{redacted(reply.url)} answered {reply.status}; try again later",
+                    retry_after_s=retry_after_s(reply.head),
+                )
+            wait = retry_after_s(reply.head)
+            self.sleep(min(60, wait) if wait is not None else backoff_s(attempt, first_s=0.5, most_s=8))
+        raise AssertionError("unreachable")
+
+    def _hops(self, method: str, url: str, headers: Mapping[str, str]) -> Reply:
+        at, sent, first = where(url), {"User-Agent": AGENT, "Accept-Encoding": "identity", **headers}, None
+        for _ in range(10):
+            head, body = self._once(method, at, sent)
+            first = first or head
+            if head.status not in REDIRECTS or not head.get("location"):
+                return Reply(head, body, at.url, first)
+            to = follow(at, head.get("location"))
+            sent, at = headers_after(sent, at, to), to
+        raise WireError("more than ten redirects, one after the other")
+
+    def _once(self, method: str, at: Where, headers: Mapping[str, str]) -> tuple[Head, bytes]:
+        conn = self._kept.pop(at.origin, None)
+        if conn is not None and conn.stale():
+            conn.close()
+            conn = None
+        conn = conn or Conn(at, deadlines=self.deadlines, trust=self.trust, proxy=proxy_for(at, self.env))
+        try:
+            conn.send(method, at, headers)
+            head = conn.answer(method=method)
+            body = conn.skip(min(BODY_MAX, (head.content_length or 0) or BODY_MAX) if method == "GET" else 0)
+        except BaseException:
+            conn.close()
+            raise
+        if conn.reusable:
+            self._kept[at.origin] = conn
+        else:
+            conn.close()
+        return head, body
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        for conn in self._kept.values():
+            conn.close()
+        self._kept.clear()
+
+
+def retry_after_s(head: Head) -> float | None:
+    """Seconds that an answer asks to wait (RFC 9110 section 10.2.3), at most an hour; None if it does not
+    ask."""
+    text = head.get("retry-after").strip()
+    if text.isdigit():
+        return float(min(3600, int(text[:9])))
+    try:
+        return min(3600.0, max(0.0, parsedate_to_datetime(text).timestamp() - time.time()))
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def refused(what: str, status: int, *, hint: str) -> ForebayError:
+    """The error for an answer that is not 2xx: Denied for 401 and 403, Unavailable for 408 and 5xx, else
+    Invalid."""
+    if status in (401, 403):
+        return Denied(f"{what} answered {status}: {hint}")
+    if status >= 500 or status in (408, 429):
+        return Unavailable(f"{what} answered {status}; try again later")
+    return Invalid(f"{what} answered {status}: {hint}")

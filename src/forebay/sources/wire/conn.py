@@ -1,0 +1,338 @@
+"""One HTTP/1.1 connection over a raw socket: whole blocks go straight from the kernel into the caller's
+buffer.
+
+http.client copies each body through Python bytes; `recv_into(..., MSG_WAITALL)` does not, and releases the
+interpreter
+for the whole block. Waits are cut into ticks, so that a caller sees progress and a stall is told from a
+slow line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from forebay.errors import Invalid
+from forebay.sources.wire.heads import HEAD_MAX, BadAnswer, Head, Where, WireError, parse_head, request_head
+from forebay.sources.wire.proxy import Proxy
+
+_TICK_S = 0.5
+_BUFFER = 64 * 1024
+
+
+class Dropped(WireError):
+    """The connection ended before the answer did; `got` bytes of the caller's buffer are filled."""
+
+    def __init__(self, message: str, got: int = 0) -> None:
+        super().__init__(message)
+        self.got = got
+
+
+class Stalled(Dropped):
+    """Nothing, or next to nothing, came for too long."""
+
+
+class Unreachable(WireError):
+    """No connection could be made."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom to believe over TLS, and who we say we are. `ca_file` is added to the system's own roots."""
+
+    ca_file: str = ""
+    client_cert: str = ""
+    verify: bool = True
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds to connect, seconds without progress, bytes per second that count as progress."""
+
+    connect_s: float
+    stall_s: float
+    least_bytes_s: int = 0
+
+
+@lru_cache(maxsize=16)
+def tls_context(trust: Trust) -> ssl.SSLContext:
+    """A TLS context for `trust`. Raises Invalid when a file cannot be read."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        if trust.ca_file:
+            context.load_verify_locations(trust.ca_file)
+        if trust.client_cert:
+            context.load_cert_chain(trust.client_cert)
+    except (OSError, ssl.SSLError) as error:
+        raise Invalid(
+            f"cannot use the certificates in {trust.ca_file or trust.client_cert}: {error}"
+        ) from error
+    if not trust.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Conn:
+    """A connection to one origin. Not safe for two threads, except for `abort`."""
+
+    def __init__(self, at: Where, *, deadlines: Deadlines, trust: Trust, proxy: Proxy | None = None) -> None:
+        self.origin = at.origin
+        self._deadlines = deadlines
+        self._absolute = proxy is not None and at.scheme == "http"
+        self._proxy_headers = dict(proxy.headers) if proxy is not None and self._absolute else {}
+        self._buffer = memoryview(bytearray(_BUFFER))
+        self._lo = self._hi = 0
+        self._left: int | None = 0  # bytes of the body still to come; None: until the end of the connection
+        self._chunked = False
+        self._keep = True
+        self._slow_since: float | None = None
+        self._window = (time.monotonic(), 0)
+        self.answers = 0
+        self.used_at = time.monotonic()
+        self._sock = _connect(at, deadlines, proxy)
+        try:
+            if proxy is not None and at.scheme == "https":
+                self._tunnel(at, proxy)
+            if at.scheme == "https":
+                self._secure(at, trust)
+        except BaseException:
+            self.close()
+            raise
+
+    def _tunnel(self, at: Where, proxy: Proxy) -> None:
+        host = f"[{at.host}]" if ":" in at.host else at.host
+        lines = [f"CONNECT {host}:{at.port} HTTP/1.1", f"Host: {host}:{at.port}"]
+        lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
+        self._sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        head = parse_head(self._head_bytes())
+        if head.status != 200:
+            raise Unreachable(f"the proxy {proxy.host}:{proxy.port} answered {head.status} to CONNECT")
+        self._lo = self._hi = 0
+
+    def _secure(self, at: Where, trust: Trust) -> None:
+        try:
+            self._sock.settimeout(self._deadlines.connect_s)
+            self._sock = tls_context(trust).wrap_socket(self._sock, server_hostname=at.host)
+            self._sock.settimeout(_TICK_S)
+        except ssl.SSLCertVerificationError as error:
+            raise Unreachable(
+                f"the certificate of {at.host} is not trusted: {error.verify_message}"
+            ) from error
+        except (OSError, ssl.SSLError) as error:
+            raise Unreachable(f"no TLS connection to {at.host}:{at.port}: {error}") from error
+
+    def send(self, method: str, at: Where, headers: Mapping[str, str], body: bytes = b"") -> None:
+        """Send a request; several may be sent before the first answer is read. Raises Dropped."""
+        self.send_raw(
+            request_head(method, at, {**headers, **self._proxy_headers}, absolute=self._absolute) + body
+        )
+
+    def send_raw(self, data: bytes) -> None:
+        """Send heads that `request_head` made. Raises Dropped."""
+        try:
+            self._sock.sendall(data)
+        except OSError as error:
+            raise Dropped(f"sending failed: {error}") from error
+        self._window = (time.monotonic(), 0)
+
+    def answer(self, *, method: str = "GET") -> Head:
+        """Read the next answer's head, skipping interim ones. Raises Dropped, Stalled, BadAnswer."""
+        while True:
+            head = parse_head(self._head_bytes())
+            if head.status >= 200 or head.status == 101:
+                break
+        self.answers += 1
+        self._keep = head.keeps_open
+        coding = head.get("transfer-encoding").lower()
+        self._chunked = coding == "chunked"
+        if coding and not self._chunked:
+            raise BadAnswer(f"transfer-encoding {coding[:40]!r} is not spoken here")
+        if method == "HEAD" or head.status in (204, 304):
+            self._left, self._chunked = 0, False
+        elif self._chunked:
+            self._left = self._chunk_size()
+        else:
+            self._left = head.content_length
+            self._keep = self._keep and self._left is not None
+        return head
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the last answer is read to its end and another request may follow."""
+        return self._keep and self._left == 0
+
+    def read_into(self, view: memoryview, moved: Callable[[int], None]) -> int:
+        """Fill `view` from the body; fewer bytes only at the body's end. `moved` hears of each arrival.
+
+        Raises Dropped or Stalled, whose `got` says how much of `view` is filled, and BadAnswer.
+        """
+        got = 0
+        while got < len(view) and self._left != 0:
+            most = len(view) - got if self._left is None else min(len(view) - got, self._left)
+            try:
+                count = self._some(view[got : got + most])
+            except Dropped as error:
+                error.got = got
+                raise
+            if not count:
+                if self._left is None:
+                    self._left = 0
+                    break
+                raise Dropped("the connection ended early", got)
+            moved(count)
+            got += count
+            if self._left is not None:
+                self._left -= count
+            if self._chunked and self._left == 0:
+                self._left = self._next_chunk(got)
+        return got
+
+    def skip(self, most: int) -> bytes:
+        """Read the rest of the body, at most `most` bytes; more makes the connection useless."""
+        view = memoryview(bytearray(most))
+        got = self.read_into(view, lambda _: None)
+        if self._left != 0:
+            self._keep = False
+        return bytes(view[:got])
+
+    def _next_chunk(self, got: int) -> int:
+        try:
+            if self._line(2) != b"":
+                raise BadAnswer("a chunk does not end where it said")
+            return self._chunk_size()
+        except Dropped as error:
+            error.got = got
+            raise
+
+    def _chunk_size(self) -> int:
+        text = self._line(1024).split(b";", 1)[0].strip()
+        if not text or len(text) > 15 or any(c not in b"0123456789abcdefABCDEF" for c in text):
+            raise BadAnswer(f"bad chunk size {text[:20]!r}")
+        size = int(text, 16)
+        while size == 0 and (line := self._line(HEAD_MAX)):
+            if b":" not in line:
+                raise BadAnswer(f"bad trailer {line[:40]!r}")
+        return size
+
+    def _line(self, most: int) -> bytes:
+        out = b""
+        while True:
+            end = bytes(self._buffer[self._lo : self._hi]).find(b"\n")
+            if end >= 0:
+                out += bytes(self._buffer[self._lo : self._lo + end])
+                self._lo += end + 1
+                return out.removesuffix(b"\r")
+            out += bytes(self._buffer[self._lo : self._hi])
+            if len(out) > most:
+                raise BadAnswer("a line that should be short is not")
+            self._lo = self._hi = 0
+            self._fill()
+
+    def _head_bytes(self) -> bytes:
+        out = b""
+        while True:
+            data = bytes(self._buffer[self._lo : self._hi])
+            whole = out + data
+            at, skip = whole.find(b"\r\n\r\n"), 4
+            if at < 0 and (bare := whole.find(b"\n\n")) >= 0:
+                at, skip = bare, 2
+            if at >= 0:
+                self._lo += at + skip - len(out)
+                return whole[:at].lstrip(b"\r\n")
+            if len(whole) > HEAD_MAX:
+                raise BadAnswer("a head of more than 64 KiB")
+            out, self._lo, self._hi = whole, 0, 0
+            self._fill()
+
+    def _fill(self) -> None:
+        """Put what has come into the own buffer, which is empty."""
+        count = self._receive(self._buffer, 0)
+        if not count:
+            raise Dropped("the connection ended early")
+        self._lo, self._hi = 0, count
+
+    def _some(self, view: memoryview) -> int:
+        """At least one byte into `view`, 0 at the end of the connection."""
+        have = self._hi - self._lo
+        if have:
+            count = min(have, len(view))
+            view[:count] = self._buffer[self._lo : self._lo + count]
+            self._lo += count
+            return count
+        return self._receive(view, socket.MSG_WAITALL)
+
+    def _receive(self, view: memoryview, flags: int) -> int:
+        while True:
+            try:
+                if isinstance(self._sock, ssl.SSLSocket):
+                    count = self._sock.recv_into(view)
+                else:
+                    count = self._sock.recv_into(view, len(view), flags)
+            except (BlockingIOError, TimeoutError, InterruptedError, ssl.SSLWantReadError):
+                self._watch_speed(0)
+                continue
+            except OSError as error:
+                raise Dropped(f"receiving failed: {error}") from error
+            self._watch_speed(count)
+            return count
+
+    def _watch_speed(self, count: int) -> None:
+        """Raise Stalled when less than the least speed came over a whole stall time."""
+        since, total = self._window
+        total += count
+        seconds = time.monotonic() - since
+        if seconds < self._deadlines.stall_s:
+            self._window = (since, total)
+        elif total < max(1.0, self._deadlines.least_bytes_s * seconds):
+            raise Stalled(f"{total} bytes in {seconds:.0f} s")
+        else:
+            self._window = (time.monotonic(), 0)
+
+    def rest(self) -> None:
+        """Say that the caller, not the peer, was slow: the stall clock starts anew."""
+        self._window = (time.monotonic(), 0)
+
+    def stale(self) -> bool:
+        """Whether the peer has closed (or written into) an idle connection."""
+        self.used_at = time.monotonic()
+        with contextlib.suppress(OSError, ValueError):
+            return bool(select.select([self._sock], [], [], 0)[0])
+        return True
+
+    def abort(self) -> None:
+        """End it from another thread: a waiting read returns at once."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the socket back."""
+        with contextlib.suppress(OSError):
+            self._sock.close()
+
+
+def _connect(at: Where, deadlines: Deadlines, proxy: Proxy | None) -> socket.socket:
+    host, port = (proxy.host, proxy.port) if proxy is not None else (at.host, at.port)
+    try:
+        sock = socket.create_connection((host, port), timeout=deadlines.connect_s)
+    except OSError as error:
+        through = " (proxy)" if proxy is not None else ""
+        raise Unreachable(f"cannot connect to {host}:{port}{through}: {error}") from error
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Blocking with a receive timer: a socket timeout of Python's would make the socket non-blocking and
+    # MSG_WAITALL void.
+    sock.settimeout(None)
+    seconds = int(_TICK_S)
+    tick = struct.pack("ll", seconds, int((_TICK_S - seconds) * 1e6))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(deadlines.stall_s) or 1, 0))
+    return sock

@@ -1,0 +1,58 @@
+"""Which proxy a URL takes: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY as curl reads them."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from forebay.errors import Invalid
+from forebay.sources.wire.heads import Where
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """An HTTP proxy; `headers` may hold its credentials."""
+
+    host: str
+    port: int
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def proxy_for(at: Where, env: Mapping[str, str]) -> Proxy | None:
+    """The proxy that `env` names for a URL, or None. Raises Invalid for one that is not http."""
+    # Upper-case HTTP_PROXY is honoured here: there is no CGI request that could have set it.
+    text = _either(env, f"{at.scheme}_proxy") or _either(env, "all_proxy")
+    if not text or _excepted(at, _either(env, "no_proxy")):
+        return None
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    if parts.scheme != "http" or not parts.hostname:
+        raise Invalid(f"the proxy for {at.host} must be an http:// address")
+    headers = {}
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Proxy-Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    return Proxy(parts.hostname, parts.port or 3128, headers)
+
+
+def _either(env: Mapping[str, str], name: str) -> str:
+    return env.get(name) or env.get(name.upper()) or ""
+
+
+def _excepted(at: Where, text: str) -> bool:
+    return any(_matches(at, item.strip().lower()) for item in text.split(",") if item.strip())
+
+
+def _matches(at: Where, rule: str) -> bool:
+    if rule == "*":
+        return True
+    host, _, port = rule.rpartition(":") if rule.count(":") == 1 else (rule, "", "")
+    if port and port != str(at.port):
+        return False
+    try:
+        return ipaddress.ip_address(at.host) in ipaddress.ip_network(host.strip("[]"), strict=False)
+    except ValueError:
+        bare = host.lstrip("*").lstrip(".")
+        return bool(bare) and (at.host == bare or at.host.endswith("." + bare))
