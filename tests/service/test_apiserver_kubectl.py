@@ -267,7 +267,7 @@ def test_strategic_patch_of_a_custom_kind_is_refused(apiserver: ApiServer, ns: s
     made = "apiVersion: serving.kserve.io/v1alpha1\nkind: LocalModelNode\nmetadata: {name: n1}\nspec: {}\n"
     apiserver("apply", "-f", "-", stdin=made)
     result = apiserver.run("patch", "localmodelnode", "n1", "--type=strategic", "-p", "{}")
-    assert result.code == 1 and "strategic merge patch is not supported" in result.err
+    assert result.code == 1 and "application/strategic-merge-patch+json is not supported" in result.err
     apiserver("delete", "localmodelnode", "n1")
 
 

@@ -190,7 +190,7 @@ def test_a_wrong_type_is_told_in_gos_words(apiserver: ApiServer, ns: str) -> Non
 
 def test_namespaced_objects_need_their_namespace(apiserver: ApiServer) -> None:
     result = apiserver.run("create", "-n", "nowhere", "configmap", "c")
-    assert result.code == 1 and '(NotFound): namespaces "nowhere" not found' in result.err
+    assert result.code == 1 and 'namespaces "nowhere" not found' in result.err
 
 
 def test_nothing_new_enters_a_namespace_that_goes(apiserver: ApiServer, ns: str) -> None:

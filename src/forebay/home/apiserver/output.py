@@ -101,4 +101,8 @@ def _table(call: Call, raws: Sequence[Json], meta: Json) -> Json:
     kind = call.served.kind
     items = [kind(call.wire(raw)) for raw in raws]
     table = tables.table(kind, items, now=call.api.clock.now())
+    wanted = call.query.text("includeObject") or "Metadata"
+    if wanted != "Metadata":  # Object: to sort by any field; None: cells only
+        for row, item in zip(table["rows"], items, strict=True):
+            row["object"] = item.raw if wanted == "Object" else None
     return {**table, "apiVersion": f"meta.k8s.io/{call.accepted.version}", "metadata": meta}
