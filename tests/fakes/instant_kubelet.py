@@ -14,6 +14,8 @@ from forebay.kit.clock import Clock, rfc3339
 from forebay.store.loop import Watch
 from forebay.store.protocol import Store, edit, edit_status
 
+_READY = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready"}
+
 
 class InstantKubelet:
     """One for all nodes. A controller, so that it runs on the same loop."""
@@ -30,10 +32,9 @@ class InstantKubelet:
     async def register(self, name: str, *, labels: dict[str, str] | None = None, **allocatable: str) -> None:
         """A ready node with room, and its lease."""
         room = {"cpu": "8", "memory": "32Gi", "pods": "110", **allocatable}
-        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready"}
         node = Node.new(name, labels={"kubernetes.io/hostname": name, **(labels or {})}, spec={})
         made = await self._store.create(node)
-        made.raw["status"] = {"allocatable": room, "capacity": room, "conditions": [ready]}
+        made.raw["status"] = {"allocatable": room, "capacity": room, "conditions": [_READY]}
         await self._store.update_status(made)
         lease = Lease.new(name, "kube-node-lease", spec={"renewTime": rfc3339(self._clock.now())})
         await self._store.create(lease)
@@ -44,7 +45,12 @@ class InstantKubelet:
         def now(lease: Lease) -> None:
             lease.raw["spec"]["renewTime"] = rfc3339(self._clock.now())
 
+        def ready(node: Node) -> None:
+            kept = [c for c in node.status.get("conditions") or [] if c["type"] != "Ready"]
+            node.raw["status"] = {**node.status, "conditions": [*kept, _READY]}
+
         await edit(self._store, Lease, Key("kube-node-lease", name), now)
+        await edit_status(self._store, Node, Key("", name), ready)
 
     async def reconcile(self, key: Key) -> float | None:
         try:

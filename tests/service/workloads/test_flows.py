@@ -204,9 +204,12 @@ async def test_a_daemonset_has_one_pod_on_each_node_that_fits(tmp_path: Path) ->
 
         async def ready_on(count: int) -> Any:
             item = await w.there(DaemonSet, "agent")
-            fields = ("desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled",
-                      "numberAvailable")  # fmt: skip
-            return item if all(item.status.get(f) == count for f in fields) else None
+            of = ("desiredNumberScheduled", "currentNumberScheduled", "updatedNumberScheduled")
+            return (
+                item
+                if all(item.status.get(f) == count for f in (*of, "numberReady", "numberAvailable"))
+                else None
+            )
 
         await w.until(lambda: ready_on(1))
         await w.kubelet.register("gpu-1", labels={"gpu": "a100"})
@@ -328,8 +331,12 @@ async def test_a_pod_that_fits_nowhere_says_why_and_runs_once_there_is_room(tmp_
         assert (
             found["message"] == "0/2 nodes are available: 2 Insufficient cpu, 2 Insufficient nvidia.com/gpu."
         )
-        events = {e.raw["reason"]: e.raw["message"] for e in (await w.store.list(Event)).items}
-        assert events["FailedScheduling"] == found["message"]
+
+        async def event() -> bool:
+            events = {e.raw["reason"]: e.raw["message"] for e in (await w.store.list(Event)).items}
+            return events.get("FailedScheduling") == found["message"]
+
+        await w.until(event)
         await w.kubelet.register("giant", cpu="128", **{"nvidia.com/gpu": "8"})
 
         async def runs() -> bool:
@@ -380,9 +387,9 @@ async def test_pods_leave_a_node_that_stops_reporting(tmp_path: Path) -> None:
 
         await w.until(not_ready)
         w.clock.ahead += timedelta(seconds=301)
-        await w.kubelet.renew("node-0")
 
         async def moved() -> bool:
+            await w.kubelet.renew("node-0")
             return sum(ready(p) for p in await w.pods() if p.spec.get("nodeName") == "node-0") == 2
 
         await w.until(moved)

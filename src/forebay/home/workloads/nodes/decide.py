@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from forebay.api import affinity
-from forebay.api.kinds import Lease, Node, Pod
+from forebay.api.kinds import Node, Pod
 from forebay.api.meta import Json
 from forebay.home.workloads import pods as p
 from forebay.home.workloads.actions import Action, Delete, Note, Update, changed_status
 from forebay.kit.clock import parse_rfc3339, rfc3339
 
 LOST_AFTER_S = 40.0
+LOOK_S = 10.0
 PATIENCE_S = 300.0  # what admission gives every pod that does not say how long it stays on a lost node
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 _TYPES = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
@@ -22,10 +23,14 @@ _TYPES = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 @dataclass(frozen=True)
 class Seen:
-    """A node, its lease, and the pods bound to it."""
+    """A node, how long it has been silent, and the pods bound to it.
+
+    Silence is measured by our own steady clock from the moment a lease was seen to change: a laptop that slept
+    for an hour has not lost its nodes.
+    """
 
     node: Node
-    lease: Lease | None
+    silent_s: float
     pods: tuple[Pod, ...]
     now: datetime
 
@@ -38,8 +43,7 @@ class Decision:
 
 def decide(seen: Seen) -> Decision:
     """Mark a silent node, taint it by its readiness, mark its pods, evict those whose patience is over."""
-    left_s = _left_s(seen)
-    lost = left_s <= 0
+    lost = seen.silent_s >= LOST_AFTER_S
     node = _marked(seen) if lost else seen.node.copy()
     ready = (p.condition(node, "Ready") or {}).get("status")
     actions: list[Action] = []
@@ -52,7 +56,7 @@ def decide(seen: Seen) -> Decision:
         actions.append(Update(_tainted(seen.node, taints)))
     if lost:
         actions += [action for pod in seen.pods for action in _unready(pod, seen.now)]
-    waits: list[float | None] = [left_s if not lost else LOST_AFTER_S]
+    waits: list[float | None] = [LOOK_S]
     for pod in seen.pods:
         stay_s = _stays_s(pod, taints, seen.now)
         waits.append(stay_s)
@@ -60,13 +64,6 @@ def decide(seen: Seen) -> Decision:
             actions.append(Note(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {pod.key}"))
             actions.append(Delete(pod))
     return Decision(tuple(actions), p.soonest(waits))
-
-
-def _left_s(seen: Seen) -> float:
-    """Seconds until the node counts as lost; a node that never reported has its time from its creation."""
-    text = (seen.lease.spec.get("renewTime") if seen.lease else None) or p.created(seen.node)
-    since = max(parse_rfc3339(str(text)), parse_rfc3339(p.created(seen.node)))
-    return (since + timedelta(seconds=LOST_AFTER_S) - seen.now).total_seconds()
 
 
 def _marked(seen: Seen) -> Node:
