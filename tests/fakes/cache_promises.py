@@ -55,7 +55,7 @@ def serve(root: Root, key: str, body: dict[str, bytes]) -> None:
 
 
 def assert_promises(root: Root) -> None:
-    """C1: every blob hashes to its name. C2: manifests name blobs that exist. C3: views show whole manifests."""
+    """C1: blobs hash to their names. C2: manifests name blobs that exist. C3: views show whole manifests."""
     for digest in blobs.digests(root):
         assert blobs.sha256_of(root.disk, root.layout.blob(digest)) == digest, f"C1: blob {digest[:8]}"
     whole = {}

@@ -1,4 +1,4 @@
-"""Power cuts between any two disk operations: C1 to C3, C5 and C7 hold in every state a disk may wake up in."""
+"""Power cuts between any two disk operations: the promises hold in every state a disk may wake up in."""
 
 from __future__ import annotations
 

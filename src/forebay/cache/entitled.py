@@ -7,7 +7,7 @@ Two caches of one URI share one copy on disk, but each is `ModelDownloaded` only
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from forebay.cache.layout import record_id
 from forebay.cache.root import Root
@@ -16,8 +16,9 @@ from forebay.kit.disk import put, read
 
 @dataclass(frozen=True)
 class Entitlement:
-    """`model` (key of the node's status) reached `uri` with its own credentials, at `at` (seconds since
-    1970).
+    """`model` (its key in the node's status) reached `uri` with its own credentials, at `at` (since 1970).
+
+    `withdrawn`: the cache is gone, but its copy is not yet; another cache of its name has to show its own.
     """
 
     model: str
@@ -27,6 +28,7 @@ class Entitlement:
     endpoint: str
     at: float
     pod_uid: str = ""
+    withdrawn: bool = False
 
 
 def record(root: Root, entitlement: Entitlement) -> None:
@@ -48,7 +50,14 @@ def find_all(root: Root) -> list[Entitlement]:
 
 
 def withdraw(root: Root, key: str, model: str) -> None:
-    """Forget it: the cache is gone, and another of its name has to show its own credentials."""
+    """The cache is gone: its record no longer entitles anyone, and says that the copy may go."""
+    for entitlement in find_all(root):
+        if (entitlement.key, entitlement.model) == (key, model) and not entitlement.withdrawn:
+            record(root, replace(entitlement, withdrawn=True))
+
+
+def forget(root: Root, key: str, model: str) -> None:
+    """Remove the record: the copy is gone too."""
     path = root.layout.entitled / f"{record_id(key, model)}.json"
     if root.disk.info(path) is not None:
         root.disk.unlink(path)

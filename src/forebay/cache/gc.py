@@ -66,10 +66,11 @@ def recover(root: Root) -> list[str]:
 
 
 def usage(root: Root) -> int:
-    """Bytes on disk: every blob once, and the parts that are no blob."""
+    """Bytes on disk: every blob once, parts that are no blob, what foreign downloaders have written."""
     known = 0
     seen: set[int] = set()
-    for path in [*files_below(root.disk, root.layout.blobs), *files_below(root.disk, root.layout.parts)]:
+    layout = root.layout
+    for path in [p for f in (layout.blobs, layout.parts, layout.staging) for p in files_below(root.disk, f)]:
         info = root.disk.info(path)
         if info is not None and info.inode not in seen:
             seen.add(info.inode)

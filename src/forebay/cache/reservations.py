@@ -94,7 +94,10 @@ def outstanding(root: Root, reservation: Reservation) -> int:
     """Bytes that a granted pull may still write."""
     if reservation.state != "granted" or not is_alive(root, reservation):
         return 0
-    return max(0, reservation.bytes_needed - reservation.progress.bytes_done)
+    progress = reservation.progress
+    if progress.bytes_total is None:
+        return reservation.bytes_needed
+    return min(reservation.bytes_needed, max(0, progress.bytes_total - progress.bytes_done))
 
 
 def answer(root: Root, name: str, state: State, message: str = "") -> None:

@@ -156,15 +156,12 @@ class RealDisk:
 
     @contextmanager
     def lock(self, path: Path, wait_s: float) -> Iterator[None]:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + wait_s
+        while (descriptor := _lock_now(path)) is None:
+            if time.monotonic() >= deadline:
+                raise Unavailable(f"the lock {path} is held for over {wait_s:g} s; see who holds it")
+            time.sleep(_LOCK_LOOK_S)
         try:
-            deadline = time.monotonic() + wait_s
-            while not _try_lock(descriptor, fcntl.LOCK_EX):
-                if time.monotonic() >= deadline:
-                    raise Unavailable(
-                        f"the lock {path} is held for over {wait_s:g} s; see which process holds it"
-                    )
-                time.sleep(_LOCK_LOOK_S)
             yield
         finally:
             os.close(descriptor)  # gives the lock back
@@ -189,6 +186,23 @@ def _sync(descriptor: int) -> None:
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fsync(descriptor)
+
+
+def _lock_now(path: Path) -> int | None:
+    """A descriptor that holds the lock of the file with this name, or None if someone else holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if _try_lock(descriptor, fcntl.LOCK_EX) and _names(path, descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    """Whether the name still stands for the open file: it may have been removed before we had the lock."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))  # noqa: PTH116
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(descriptor: int, how: int) -> bool:

@@ -1,0 +1,104 @@
+"""Carries out what decide() said; thinks nothing. Blocking: runs beside the event loop."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+
+from forebay.cache import adopt, entitled, gc, manifests, reservations, views
+from forebay.cache.entitled import Entitlement
+from forebay.cache.root import Root, translated
+from forebay.errors import ForebayError
+from forebay.kit.disk import put, remove_tree
+from forebay.kit.failpoints import failpoint
+from forebay.kit.redact import redacted
+from forebay.node.decide import (
+    Action,
+    Adopt,
+    Answer,
+    Collect,
+    DropStaged,
+    Entitle,
+    Entry,
+    ForgetAsk,
+    ForgetRecord,
+    Publish,
+    Remove,
+    Warm,
+    Withdraw,
+)  # fmt: skip
+
+_log = logging.getLogger("forebay.node")
+
+
+class Hands:
+    """Changes one root. `trouble` collects what went wrong, by storage key; `warm` is called for models to
+    warm."""
+
+    def __init__(self, root: Root, trouble: dict[str, str], warm: Callable[[str], None]) -> None:
+        self._root = root
+        self._trouble = trouble
+        self._warm = warm
+
+    def carry_out(self, actions: tuple[Action, ...]) -> bool:
+        """Do these in order; False if one of them failed (the next look decides anew)."""
+        for action in actions:
+            try:
+                with translated(f"the cache {self._root.layout.root}"):
+                    self._do(action)
+            except ForebayError as error:
+                _log.log(error.level, "%s: %s", type(action).__name__, error.message)
+                key = action.entry.key if isinstance(action, Adopt | Entitle) else getattr(action, "key", "")
+                if isinstance(action, Publish | Adopt):
+                    self._trouble[key] = error.message
+                    continue
+                return False
+        return True
+
+    def _do(self, action: Action) -> None:
+        root = self._root
+        match action:
+            case Withdraw(model, key):
+                entitled.withdraw(root, key, model)
+            case ForgetRecord(model, key):
+                entitled.forget(root, key, model)
+            case Entitle(entry):
+                self._entitle(entry)
+            case Adopt(entry):
+                adopt.adopt(root, key=entry.key, uri=redacted(entry.uri))
+                self._trouble.pop(entry.key, None)
+            case DropStaged(key):
+                remove_tree(root.disk, root.layout.staged(key))
+            case Publish(key):
+                views.publish(root, key)
+                self._trouble.pop(key, None)
+                _log.info("published the view of model %s", key)
+            case Remove(key, evicted_for):
+                self._remove(key, evicted_for)
+            case Answer(name, state, message):
+                reservations.answer(root, name, state, message)
+                failpoint("node.answered")
+            case ForgetAsk(name):
+                reservations.forget(root, name)
+            case Collect(keep):
+                freed = gc.collect(root, keep_parts=keep)
+                _log.info("collected %d bytes", freed)
+            case Warm(key):
+                self._warm(key)
+
+    def _entitle(self, entry: Entry) -> None:
+        manifest = manifests.find(self._root, entry.key)
+        if manifest is None:
+            return  # its adoption failed; the reason is in `trouble`
+        now = self._root.now()
+        entitled.record(self._root, Entitlement(entry.model, entry.key, manifest.uri, manifest.revision,
+                                                manifest.endpoint, now))  # fmt: skip
+
+    def _remove(self, key: str, evicted_for: str) -> None:
+        if evicted_for:
+            body = json.dumps({"for": evicted_for, "at": self._root.now()}).encode()
+            put(self._root.disk, self._root.layout.evicted / f"{key}.json", body)
+        failpoint("node.evicting")
+        manifests.remove(self._root, key)
+        _log.info("removed model %s%s", key, f" to make room for {evicted_for}" if evicted_for else "")

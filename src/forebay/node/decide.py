@@ -1,0 +1,320 @@
+"""What one node's agent does next: pure, from one look at the API and the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from forebay.cache.evict import Held, Request, Space, plan_room
+from forebay.cache.reservations import Reservation
+
+JobPhase = Literal["active", "failed", "succeeded"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model that this node shall hold. `model`: its key in the node's status, name or namespace/name."""
+
+    model: str
+    uri: str
+    key: str
+
+
+@dataclass(frozen=True)
+class JobView:
+    """The newest download Job of an entry. `foreign`: its program writes into the staging folder."""
+
+    phase: JobPhase
+    message: str = ""
+    foreign: bool = False
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One whole model on the disk. `phases` are seconds, `sources` bytes by origin."""
+
+    key: str
+    revision: str
+    size: int
+    blobs: Mapping[str, int]
+    last_used: float
+    pinned: bool = False
+    phases: Mapping[str, float] = field(default_factory=dict)
+    sources: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A pull's reservation, and whether the pull lives."""
+
+    said: Reservation
+    alive: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything decide() may look at. Nothing else exists.
+
+    `entries` is None while the node's object is unknown: then nothing is removed. `entitled` and `withdrawn`
+    are (model, key) pairs. `used` maps storage keys to the pods that use them; it is complete only if
+    `pods_known`. `waiting` are the keys that a starting pod wants warm. `trouble` is what went wrong with a
+    key at the last try.
+    """
+
+    entries: tuple[Entry, ...] | None
+    space: Space
+    copies: Mapping[str, Copy] = field(default_factory=dict)
+    views: frozenset[str] = frozenset()
+    asks: tuple[Ask, ...] = ()
+    jobs: Mapping[str, JobView] = field(default_factory=dict)
+    entitled: frozenset[tuple[str, str]] = frozenset()
+    withdrawn: frozenset[tuple[str, str]] = frozenset()
+    used: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pods_known: bool = False
+    waiting: frozenset[str] = frozenset()
+    wanted_by_pods: frozenset[str] = frozenset()
+    staged: frozenset[str] = frozenset()
+    evicted: Mapping[str, str] = field(default_factory=dict)  # key -> for which model it made room
+    complaints: Mapping[str, str] = field(default_factory=dict)
+    trouble: Mapping[str, str] = field(default_factory=dict)
+    loose: int = 0  # bytes of blobs that no model names
+    stale_parts: bool = False
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """The entry is gone: its record entitles nobody any more."""
+
+    model: str
+    key: str
+
+
+@dataclass(frozen=True)
+class ForgetRecord:
+    """Entry and copy are gone."""
+
+    model: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Entitle:
+    """A foreign downloader reached the source with the entry's credentials."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """Take in what a foreign downloader has written."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class DropStaged:
+    """Nobody wants what a foreign downloader has written."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Make the view."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Take a model off the disk; `evicted_for` names the model that gets its room."""
+
+    key: str
+    evicted_for: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Tell a pull whether it has room."""
+
+    id: str
+    state: Literal["granted", "refused"]
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ForgetAsk:
+    """The pull behind a request is dead, or its reason interests nobody any more."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Remove blobs that no model names and parts of models that nobody wants; `keep` are the keys whose parts
+    stay.
+    """
+
+    keep: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Warm:
+    """Bring a model into memory."""
+
+    key: str
+
+
+Action = (
+    Withdraw
+    | ForgetRecord
+    | Entitle
+    | Adopt
+    | DropStaged
+    | Publish
+    | Remove
+    | Answer
+    | ForgetAsk
+    | Collect
+    | Warm
+)
+
+
+def decide(seen: Seen) -> tuple[Action, ...]:
+    """Actions in the order in which they are safe: what others wait for first, what frees space last."""
+    actions: list[Action] = [*_records(seen), *_foreign(seen)]
+    actions += [Publish(key) for key in _publishable(seen)]
+    if seen.pods_known:
+        answers, gone = _room(seen)
+        actions += answers
+        actions += [Remove(key) for key in _unwanted(seen) if key not in gone]
+        if (seen.loose or seen.stale_parts) and seen.entries is not None:
+            actions.append(Collect(_keys(seen) | _pulling(seen)))
+    actions += [ForgetAsk(ask.said.id) for ask in seen.asks if _is_over(seen, ask)]
+    actions += [Warm(key) for key in sorted(seen.waiting & seen.views)]
+    return tuple(actions)
+
+
+def _entries(seen: Seen) -> tuple[Entry, ...]:
+    return tuple(sorted(seen.entries or (), key=lambda entry: entry.model))
+
+
+def _keys(seen: Seen) -> frozenset[str]:
+    return frozenset(entry.key for entry in seen.entries or ())
+
+
+def _pulling(seen: Seen) -> frozenset[str]:
+    """Keys on which a live pull works or waits."""
+    return frozenset(ask.said.key for ask in seen.asks if ask.alive and ask.said.state != "failed")
+
+
+def _records(seen: Seen) -> list[Action]:
+    if seen.entries is None:
+        return []
+    wanted = {(entry.model, entry.key) for entry in seen.entries}
+    found: list[Action] = [Withdraw(model, key) for model, key in sorted(seen.entitled - wanted)]
+    for model, key in sorted(seen.withdrawn):
+        if key not in seen.copies:
+            found.append(ForgetRecord(model, key))
+    return found
+
+
+def _foreign(seen: Seen) -> list[Action]:
+    """What downloaders of other people have written: adopted once their Job has succeeded."""
+    found: list[Action] = []
+    for entry in _entries(seen):
+        job = seen.jobs.get(entry.model)
+        if job is None or not job.foreign or job.phase != "succeeded":
+            continue
+        if entry.key in seen.staged and entry.key not in seen.trouble:
+            found.append(Adopt(entry))
+        there = entry.key in seen.copies or (entry.key in seen.staged and entry.key not in seen.trouble)
+        if there and (entry.model, entry.key) not in seen.entitled:
+            found.append(Entitle(entry))
+    if seen.entries is not None:
+        busy = {key for key in seen.staged if key in _keys(seen)}
+        found += [DropStaged(key) for key in sorted(seen.staged - busy)]
+    return found
+
+
+def _publishable(seen: Seen) -> list[str]:
+    """Whole models without a view that at least one entry may use."""
+    keys = {e.key for e in _entries(seen) if (e.model, e.key) in seen.entitled}
+    return sorted(key for key in keys if key in seen.copies and key not in seen.views)
+
+
+def _room(seen: Seen) -> tuple[list[Action], set[str]]:
+    """Answers to all that wait, the longest first; models that were evicted for room may push others out only
+    for a pod that waits for them, else two models too large for one disk would evict each other for ever.
+    """
+    actions: list[Action] = []
+    gone: set[str] = set()
+    space, loose = seen.space, seen.loose
+    waiting = [ask.said for ask in seen.asks if ask.alive and ask.said.state in ("asked", "refused")]
+    for said in sorted(waiting, key=lambda said: (said.asked_at, said.id)):
+        request = Request(
+            model=said.model or said.key,
+            key=said.key,
+            bytes_needed=said.bytes_needed,
+            may_evict=said.key not in seen.evicted or said.key in seen.wanted_by_pods,
+        )
+        plan = plan_room(request, space, _held(seen, gone), loose=loose)
+        if plan.refusal:
+            actions.append(Answer(said.id, "refused", plan.refusal))
+            continue
+        if plan.collect:
+            actions.append(Collect(_keys(seen) | _pulling(seen)))
+            space, loose = replace(space, used=space.used - loose, free=space.free + loose), 0
+        for key in plan.evict:
+            actions.append(Remove(key, request.model))
+            freed = _frees(seen, gone, key)
+            space = replace(space, used=space.used - freed, free=space.free + freed)
+            gone.add(key)
+        actions.append(Answer(said.id, "granted"))
+        space = replace(space, promised=space.promised + said.bytes_needed)
+    said_before = {
+        Answer(a.said.id, "refused", a.said.message) for a in seen.asks if a.said.state == "refused"
+    }
+    return [action for action in actions if action not in said_before], gone
+
+
+def _held(seen: Seen, gone: set[str]) -> list[Held]:
+    wanted, pulling = _keys(seen), _pulling(seen)
+    return [
+        Held(
+            key=copy.key,
+            blobs=copy.blobs,
+            last_used=copy.last_used,
+            pinned=copy.pinned,
+            in_use=copy.key in seen.used,
+            reserved=copy.key in pulling,
+            wanted=seen.entries is None or copy.key in wanted,
+        )
+        for copy in seen.copies.values()
+        if copy.key not in gone
+    ]
+
+
+def _frees(seen: Seen, gone: set[str], key: str) -> int:
+    others = {d for copy in seen.copies.values() if copy.key not in {*gone, key} for d in copy.blobs}
+    return sum(size for digest, size in seen.copies[key].blobs.items() if digest not in others)
+
+
+def _unwanted(seen: Seen) -> list[str]:
+    """Models whose entries have left the spec and that no pod uses. What no entry ever named stays until room
+    is wanted: someone pulled it by hand.
+    """
+    if seen.entries is None:
+        return []
+    left = {key for _, key in seen.withdrawn | seen.entitled} - _keys(seen)
+    return sorted(k for k in left if k in seen.copies and k not in seen.used and k not in _pulling(seen))
+
+
+def _is_over(seen: Seen, ask: Ask) -> bool:
+    if ask.alive:
+        return False
+    known = seen.entries is None or any(
+        (e.model, e.key) == (ask.said.model, ask.said.key) for e in seen.entries
+    )
+    return ask.said.state != "failed" or not known

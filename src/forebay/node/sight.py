@@ -1,0 +1,195 @@
+"""One look at the disk and at what the API said last: the input of decide()."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from forebay.api import quantity
+from forebay.api.kinds import Job, LocalModelNode, LocalModelNodeGroup
+from forebay.api.meta import Json
+from forebay.api.names import entry_key, label_value, node_group_of, status_key
+from forebay.cache import blobs, damage, entitled, gc, manifests, reservations, views
+from forebay.cache.adopt import staged_keys
+from forebay.cache.evict import Space
+from forebay.cache.manifest import Manifest
+from forebay.cache.pins import Pin
+from forebay.cache.root import Root
+from forebay.errors import Damaged, Invalid
+from forebay.kit.disk import Info, read
+from forebay.node.decide import Ask, Copy, Entry, JobPhase, JobView, Seen
+
+_STAGING = ".forebay/staging/"
+_KEEP_FREE_MOST = 1 << 30
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the API said last, as far as it concerns this node and group."""
+
+    entries: tuple[Entry, ...] | None
+    limit: int | None
+    jobs: Mapping[str, JobView]
+    pins: tuple[Pin, ...]
+    pods_known: bool
+    waiting: frozenset[str]
+    wanted_by_pods: frozenset[str]
+
+
+@dataclass
+class Eyes:
+    """Reads the root; remembers manifests that have not changed since the last look."""
+
+    root: Root
+    trouble: dict[str, str] = field(default_factory=dict)
+    _read: dict[str, tuple[Info, Manifest]] = field(default_factory=dict)
+
+    def look(self, told: Told) -> Seen:
+        """Everything decide() may know. Blocking; no lock is held, each action checks again under it."""
+        root = self.root
+        asks = [Ask(said, reservations.is_alive(root, said)) for said in reservations.find_all(root)]
+        records = entitled.find_all(root)
+        copies = {m.key: _copy(m) for m in self._manifests() if blobs.is_whole(root, m)}
+        return Seen(
+            entries=told.entries,
+            space=self._space(told.limit, [ask.said for ask in asks]),
+            copies=copies,
+            views=frozenset(views.standing(root)),
+            asks=tuple(asks),
+            jobs=told.jobs,
+            entitled=frozenset((r.model, r.key) for r in records if not r.withdrawn),
+            withdrawn=frozenset((r.model, r.key) for r in records if r.withdrawn),
+            used=_users(told.pins),
+            pods_known=told.pods_known,
+            waiting=told.waiting,
+            wanted_by_pods=told.wanted_by_pods,
+            staged=frozenset(staged_keys(root)),
+            evicted=_evicted(root),
+            complaints={e.key: why for e in told.entries or () if (why := damage.complaint(root, e.key))},
+            trouble=dict(self.trouble),
+            loose=sum(gc.loose_blobs(root, blobs.digests(root)).values()),
+            stale_parts=self._stale_parts(told, asks),
+        )
+
+    def _manifests(self) -> list[Manifest]:
+        found = []
+        folder = self.root.layout.manifests
+        for name in self.root.disk.list(folder):
+            info = self.root.disk.info(folder / name)
+            if info is None or name.startswith(".") or not name.endswith(".json"):
+                continue
+            known = self._read.get(name)
+            if known is None or known[0] != info:
+                try:
+                    manifest = manifests.find(self.root, name.removesuffix(".json"))
+                except Damaged:
+                    continue
+                if manifest is None:
+                    continue
+                known = self._read[name] = (info, manifest)
+            found.append(known[1])
+        return found
+
+    def _space(self, limit: int | None, asks: list[reservations.Reservation]) -> Space:
+        room = self.root.disk.room(self.root.layout.root)
+        spare = min(_KEEP_FREE_MOST, room.total // 100)  # a disk that is full to the brim harms its machine
+        promised = sum(reservations.outstanding(self.root, said) for said in asks)
+        return Space(limit, gc.usage(self.root), max(0, room.free - spare), promised)
+
+    def _stale_parts(self, told: Told, asks: list[Ask]) -> bool:
+        keep = {e.key for e in told.entries or ()} | {a.said.key for a in asks if a.alive}
+        names = {name.removesuffix(".lock") for name in self.root.disk.list(self.root.layout.parts)}
+        return any(n not in keep and not self.root.disk.held(self.root.layout.part_lock(n)) for n in names)
+
+
+def entries_of(node: LocalModelNode, group: str) -> tuple[Entry, ...]:
+    """The entries of one group; an entry without a group is everyone's."""
+    found = []
+    for raw in node.spec.get("localModels") or ():
+        if node_group_of(raw) in ("", group):
+            found.append(Entry(_model(raw), str(raw.get("sourceModelUri") or ""), entry_key(raw)))
+    return tuple(found)
+
+
+def listed(node: LocalModelNode) -> frozenset[str]:
+    """Status keys of all entries, whatever their group."""
+    return frozenset(_model(raw) for raw in node.spec.get("localModels") or ())
+
+
+def limit_of(group: LocalModelNodeGroup | None) -> int | None:
+    """spec.storageLimit in bytes, or None without one."""
+    try:
+        text = (group.spec if group is not None else {}).get("storageLimit")
+        return quantity.value(text) if text not in (None, "") else None
+    except Invalid:
+        return None
+
+
+def jobs_of(node: LocalModelNode, jobs: Iterable[Job]) -> dict[str, JobView]:
+    """The newest Job of each entry, by its status key."""
+    newest: dict[tuple[str, str], Job] = {}
+    for job in sorted(jobs, key=_age):
+        if not job.deleting:
+            newest[job.labels.get("modelNamespace", ""), job.labels.get("model", "")] = job
+    found = {}
+    for raw in node.spec.get("localModels") or ():
+        mine = newest.get((str(raw.get("namespace") or ""), label_value(str(raw.get("modelName") or ""))))
+        if mine is not None:
+            found[_model(raw)] = job_view(mine)
+    return found
+
+
+def job_view(job: Job) -> JobView:
+    """Phase, message and kind of a download Job."""
+    conditions = {c.get("type"): c for c in job.status.get("conditions") or () if c.get("status") == "True"}
+    phase: JobPhase = "active"
+    if "Complete" in conditions or (job.status.get("succeeded") or 0) > 0:
+        phase = "succeeded"
+    elif "Failed" in conditions:
+        phase = "failed"
+    return JobView(phase, str(conditions.get("Failed", {}).get("message") or ""), _is_foreign(job))
+
+
+def _is_foreign(job: Job) -> bool:
+    pod: Json = (job.spec.get("template") or {}).get("spec") or {}
+    mounts = [
+        mount for container in pod.get("containers") or () for mount in container.get("volumeMounts") or ()
+    ]
+    return any(str(mount.get("subPath") or "").startswith(_STAGING) for mount in mounts)
+
+
+def _age(job: Job) -> tuple[int, str, str]:
+    attempt = job.labels.get("forebay.dev/attempt", "1")
+    return (int(attempt) if attempt.isdigit() else 1, str(job.meta.get("creationTimestamp") or ""), job.name)
+
+
+def _model(raw: Json) -> str:
+    return status_key(str(raw.get("namespace") or ""), str(raw.get("modelName") or ""))
+
+
+def _copy(manifest: Manifest) -> Copy:
+    return Copy(
+        manifest.key, manifest.revision, manifest.size, manifest.blobs, manifest.last_used, manifest.pinned,
+        manifest.phases, manifest.sources,
+    )  # fmt: skip
+
+
+def _users(pins: Iterable[Pin]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for pin in pins:
+        for key in pin.keys:
+            found[key] = (*found.get(key, ()), pin.pod)
+    return found
+
+
+def _evicted(root: Root) -> dict[str, str]:
+    found = {}
+    for name in root.disk.list(root.layout.evicted):
+        try:
+            found[name.removesuffix(".json")] = str(
+                json.loads(read(root.disk, root.layout.evicted / name))["for"]
+            )
+        except (ValueError, KeyError, TypeError, FileNotFoundError):
+            continue
+    return found

@@ -1,0 +1,160 @@
+"""What the node's object says of each model: pure.
+
+`modelStatus` has KServe's states; `models` and `groups` are additive: bytes, rate, what is waited for and
+why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forebay.api.meta import Json
+from forebay.api.serving import ModelState
+from forebay.cache.reservations import Reservation
+from forebay.node.decide import Copy, Entry, Seen
+
+PROGRESS_EVERY_S = 10.0
+_VOLATILE = ("bytesDone", "bytesTotal", "rate", "etaSeconds", "phase")
+
+
+@dataclass(frozen=True)
+class Report:
+    """This group's part of the node's status."""
+
+    states: Mapping[str, str]
+    models: Mapping[str, Json]
+    room: Json
+
+
+def report(seen: Seen, group: str) -> Report:
+    """The whole part, computed from nothing each time."""
+    states, models = {}, {}
+    for entry in seen.entries or ():
+        state, more = _model(seen, entry)
+        states[entry.model] = state.value
+        models[entry.model] = {"group": group, "storageKey": entry.key, **more}
+    for model, key in sorted(seen.withdrawn):
+        if key in seen.copies and model not in states:
+            pods = seen.used.get(key, ())
+            states[model] = ModelState.DOWNLOADED.value
+            models[model] = {"group": group, "storageKey": key, "message": f"goes when {_few(pods)} ends"}
+    return Report(states, models, _room(seen))
+
+
+def applied(status: Json, mine: Report, group: str, listed: frozenset[str]) -> Json:
+    """`status` with this group's part replaced; `listed` are the models that the spec names for any group."""
+    before = status.get("models") or {}
+    ours = {model for model, said in before.items() if said.get("group") == group}
+    orphans = {model for model in {*before, *(status.get("modelStatus") or {})} if model not in listed}
+    drop = {model for model in ours | orphans if before.get(model, {}).get("group", group) == group}
+    states = {m: s for m, s in (status.get("modelStatus") or {}).items() if m not in drop}
+    models = {m: s for m, s in before.items() if m not in drop}
+    return {
+        **status,
+        "modelStatus": {**states, **mine.states},
+        "models": {**models, **mine.models},
+        "groups": {**(status.get("groups") or {}), group: mine.room},
+    }
+
+
+def is_urgent(before: Json, after: Json) -> bool:
+    """Whether more has changed than numbers that move while a pull runs; its first numbers are urgent too."""
+    return _steady(before) != _steady(after)
+
+
+def _steady(status: Json) -> Json:
+    models = {
+        model: {name: value if name not in _VOLATILE else None for name, value in said.items()}
+        for model, said in (status.get("models") or {}).items()
+    }
+    return {
+        "modelStatus": status.get("modelStatus"),
+        "models": models,
+        "groups": sorted(status.get("groups") or {}),
+    }
+
+
+def _model(seen: Seen, entry: Entry) -> tuple[ModelState, Json]:
+    copy = seen.copies.get(entry.key)
+    entitled = (entry.model, entry.key) in seen.entitled
+    if copy is not None and entitled and entry.key in seen.views:
+        return ModelState.DOWNLOADED, _of_copy(copy)
+    if entry.key in seen.trouble:
+        return ModelState.ERROR, {"message": seen.trouble[entry.key]}
+    own = next((a for a in seen.asks if (a.said.model, a.said.key) == (entry.model, entry.key)), None)
+    if own is not None and own.alive and own.said.state != "failed":
+        return _of_pull(own.said)
+    job = seen.jobs.get(entry.model)
+    failed = own.said.message if own is not None and own.said.state == "failed" else ""
+    if job is not None and job.phase == "failed":
+        return ModelState.ERROR, {
+            "message": failed or job.message or "the download failed; see the log of its Job"
+        }
+    return _waiting(seen, entry, failed)
+
+
+def _waiting(seen: Seen, entry: Entry, failed: str) -> tuple[ModelState, Json]:
+    other = next(
+        (a.said for a in seen.asks if a.alive and a.said.key == entry.key and a.said.state == "granted"), None
+    )
+    job = seen.jobs.get(entry.model)
+    if other is not None and job is not None and job.phase == "active":
+        state, more = _of_pull(other)
+        return state, {**more, "message": f"shares the download of {other.model}"}
+    if entry.key in seen.complaints:
+        return ModelState.PENDING, {"message": seen.complaints[entry.key]}
+    if job is not None and job.phase == "active" and job.foreign and entry.key in seen.staged:
+        return ModelState.DOWNLOADING, {"message": "a foreign downloader works; it tells no progress"}
+    if failed:
+        return ModelState.PENDING, {"message": f"an attempt failed: {failed}"}
+    if entry.key in seen.evicted:
+        return ModelState.PENDING, {
+            "message": f"made room for {seen.evicted[entry.key]}; comes back when there is room"
+        }
+    if entry.key in seen.copies:
+        return ModelState.PENDING, {
+            "message": "is here; waits until this cache's own credentials reach the source"
+        }
+    return ModelState.PENDING, {}
+
+
+def _of_copy(copy: Copy) -> Json:
+    more: Json = {"revision": copy.revision, "bytesDone": copy.size, "bytesTotal": copy.size}
+    if copy.phases:
+        more["phases"] = dict(copy.phases)
+    if copy.sources:
+        more["sources"] = dict(copy.sources)
+        more["source"] = max(copy.sources, key=lambda name: (copy.sources[name], name))
+    return more
+
+
+def _of_pull(said: Reservation) -> tuple[ModelState, Json]:
+    more: Json = {"revision": said.revision} if said.revision else {}
+    if said.state != "granted":
+        waits = said.message or "asks for room"
+        return ModelState.PENDING, {**more, "bytesTotal": said.bytes_needed, "message": waits}
+    progress = said.progress
+    if progress.updated:
+        more["bytesDone"] = progress.bytes_done
+        more["rate"] = int(progress.rate_bytes_s)
+    if progress.bytes_total is not None:
+        more["bytesTotal"] = progress.bytes_total
+    if progress.eta_s is not None:
+        more["etaSeconds"] = round(progress.eta_s)
+    if progress.source:
+        more["source"] = progress.source
+    if progress.phase:
+        more["phase"] = progress.phase
+    return ModelState.DOWNLOADING, more
+
+
+def _room(seen: Seen) -> Json:
+    room: Json = {"used": seen.space.used, "available": seen.space.available}
+    if seen.space.limit is not None:
+        room["limit"] = seen.space.limit
+    return room
+
+
+def _few(pods: tuple[str, ...]) -> str:
+    return ", ".join(pods[:3]) if pods else "its last pod"

@@ -1,0 +1,280 @@
+"""A pull into a node's cache: resolve, ask for room, fetch what is missing, commit, write the manifest last.
+
+It runs where FOREBAY_CACHE_ROOT is set, beside the node's agent and with nothing but files between them. What
+it promises about a crash stands in the cache's DESIGN.md.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from forebay.api.names import storage_key
+from forebay.cache import blobs, entitled, manifests, pins
+from forebay.cache.manifest import File, Manifest
+from forebay.cache.reservations import Asker, asking
+from forebay.cache.reservations import Progress as Told
+from forebay.cache.root import Root, open_root, translated
+from forebay.errors import Clash, Damaged, ForebayError, Invalid, Unavailable
+from forebay.kit.disk import files_below, make_folders, put, read, remove_tree
+from forebay.kit.failpoints import failpoint
+from forebay.kit.redact import redacted
+from forebay.pull.engine import fetch
+from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
+from forebay.sources.archives import unpack
+from forebay.sources.table import resolve
+from forebay.sources.types import Listing, RemoteFile, Source
+
+ROOM_WAIT_S = 600.0
+OTHER_PULL_WAIT_S = 6 * 3600.0
+_TELL_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one download Job asks for, from its environment. `size` in bytes, 0 if nobody said."""
+
+    uri: str
+    root: Path
+    key: str = ""
+    model: str = ""
+    revision: str = ""
+    size: int = 0
+    pod_uid: str = ""
+    refresh: bool = False
+    room_wait_s: float = ROOM_WAIT_S
+
+    @classmethod
+    def from_env(cls, uri: str, env: Mapping[str, str]) -> Wish:
+        """FOREBAY_CACHE_ROOT, _STORAGE_KEY, _MODEL, _REVISION, _MODEL_SIZE, _POD_UID, _REFRESH (1: take what
+        the name means now even if the model is here), _ROOM_WAIT_S. Raises Invalid.
+        """
+        try:
+            size, wait_s = (
+                int(env.get("FOREBAY_MODEL_SIZE") or 0),
+                float(env.get("FOREBAY_ROOM_WAIT_S") or ROOM_WAIT_S),
+            )
+        except ValueError as error:
+            raise Invalid(f"FOREBAY_MODEL_SIZE and FOREBAY_ROOM_WAIT_S must be numbers: {error}") from error
+        return cls(
+            uri,
+            Path(env["FOREBAY_CACHE_ROOT"]),
+            key=env.get("FOREBAY_STORAGE_KEY", ""),
+            model=env.get("FOREBAY_MODEL", ""),
+            revision=env.get("FOREBAY_REVISION", ""),
+            size=size,
+            pod_uid=env.get("FOREBAY_POD_UID", ""),
+            refresh=env.get("FOREBAY_REFRESH") == "1",
+            room_wait_s=wait_s,
+        )
+
+
+def pull_cached(
+    uri: str,
+    env: Mapping[str, str],
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    stop: threading.Event | None = None,
+) -> Manifest:
+    """Make sure that the model is in the cache, whole and verified, and that this caller may use it.
+
+    Resolving with one's own credentials is the entitlement check: it happens for cached content too, which
+    then moves no bytes. Raises the eight errors; the reason is left in the reservation, for the node's
+    status.
+    """
+    wish = Wish.from_env(uri, env)
+    root = open_root(wish.root)
+    work = _Work(root, wish, env, on_progress, stop or threading.Event())
+    key = wish.key or storage_key(uri)
+    with (
+        translated(f"the cache {wish.root}"),
+        asking(root, key=key, model=wish.model, uri=redacted(uri)) as asker,
+    ):
+        try:
+            manifest = work.run(key, asker)
+        except ForebayError as error:
+            asker.fail(error.message)
+            raise
+        except OSError:
+            asker.fail(f"the disk of {wish.root} failed; see the log of the Job")
+            raise
+        asker.release()
+    return manifest
+
+
+@dataclass
+class _Work:
+    """One pull, while it runs."""
+
+    root: Root
+    wish: Wish
+    env: Mapping[str, str]
+    on_progress: Callable[[Progress], None]
+    stop: threading.Event
+    seconds: dict[str, float] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)  # by path: what is in the blobs
+    _told_at: float = 0.0
+
+    def run(self, key: str, asker: Asker) -> Manifest:
+        started = time.monotonic()
+        source, listing = self._resolve(manifests.find(self.root, key))
+        self.seconds["resolve"] = time.monotonic() - started
+        with self.root.disk.lock(self.root.layout.part_lock(key), OTHER_PULL_WAIT_S):
+            manifest = self._here(key, listing) or self._fetch(key, source, listing, asker)
+        failpoint("pull.cached.published")
+        if self.wish.model:
+            entitled.record(self.root, entitled.Entitlement(
+                self.wish.model, key, manifest.uri, manifest.revision, manifest.endpoint, self.root.now(),
+                self.wish.pod_uid))  # fmt: skip
+        return manifest
+
+    def _resolve(self, known: Manifest | None) -> tuple[Source, Listing]:
+        """The listing of the pinned revision; for what is here, any answer shows that we may have it."""
+        try:
+            return resolve(self.wish.uri, self.env, self.wish.revision)
+        except Clash:
+            if known is None or known.revision != self.wish.revision:
+                raise
+            return resolve(self.wish.uri, self.env)
+
+    def _here(self, key: str, listing: Listing) -> Manifest | None:
+        """The manifest if it is what was asked for, and whole.
+
+        Raises Clash (the key holds another server's content), Unavailable (another revision is in use).
+        """
+        manifest = manifests.find(self.root, key)
+        if manifest is None or not blobs.is_whole(self.root, manifest):
+            return None
+        if manifest.endpoint != listing.endpoint:
+            holds, asked = manifest.endpoint or "the default server", listing.endpoint or "the default server"
+            raise Clash(
+                f"key {key} holds content of {holds}, not of {asked}; it needs a storage key of its own"
+            )
+        wanted = listing.revision if self.wish.refresh else self.wish.revision
+        if not wanted or manifest.revision == wanted:
+            return manifest
+        users = pins.users(self.root, key)
+        if users:
+            raise Unavailable(f"model {key} is in use by {users[0]} at revision {manifest.revision}; "
+                              f"{wanted} comes once no pod uses it")  # fmt: skip
+        return None
+
+    def _fetch(self, key: str, source: Source, listing: Listing, asker: Asker) -> Manifest:
+        self._claim(key, listing)
+        started = time.monotonic()
+        asker.ask(
+            self._needed(key, listing), listing.revision, listing.endpoint, wait_s=self.wish.room_wait_s
+        )
+        self.seconds["room"] = time.monotonic() - started
+        report = self._transfer(key, source, listing, asker)
+        self.seconds["transfer"] = report.wall_s
+        started = time.monotonic()
+        files = self._unpacked(key) if listing.unpack else tuple(self.files[f.path] for f in listing.files)
+        self.seconds["commit"] = time.monotonic() - started
+        manifest = Manifest(
+            key, redacted(self.wish.uri), listing.revision, files, listing.endpoint,
+            created=self.root.now(), last_used=self.root.now(),
+            phases={name: round(s, 4) for name, s in {**report.seconds, **self.seconds}.items()},
+            sources=dict(report.bytes_by_origin),
+        )  # fmt: skip
+        manifests.publish(self.root, manifest)
+        return manifest
+
+    def _transfer(self, key: str, source: Source, listing: Listing, asker: Asker) -> Report:
+        layout = self.root.layout
+        make_folders(self.root.disk, layout.part_files(key))
+
+        def publish(batch: Sequence[Finished]) -> None:
+            self._remember(key, listing, batch)
+            failpoint("pull.cached.verified")
+            blobs.keep(self.root, key, [(done.part, done.sha256) for done in batch])
+            failpoint("pull.cached.kept")
+            for done in batch:
+                self.files[done.file.path] = File(done.file.path, done.size, done.sha256, not done.observed)
+
+        def tell(progress: Progress) -> None:
+            self.on_progress(progress)
+            if time.monotonic() - self._told_at >= _TELL_EVERY_S:
+                self._told_at = time.monotonic()
+                asker.progress(_told(progress, self.root.now()))
+
+        plan = Plan(listing, (source,), layout.part_files(key), layout.damaged, publish)
+        hooks = Hooks(have=lambda file: file.path in self.files, on_progress=tell, stop=self.stop)
+        return fetch(plan, settings=Settings.from_env(self.env), hooks=hooks)
+
+    def _claim(self, key: str, listing: Listing) -> None:
+        """Hold on to what is here: promised digests, and those that an interrupted pull has observed."""
+        known = _known(self.root, key, listing.revision)
+        wanted: dict[str, tuple[RemoteFile, str, int]] = {}
+        for file in listing.files:
+            seen = known.get(file.path)
+            if file.sha256 and file.size is not None:
+                wanted[file.path] = (file, file.sha256, file.size)
+            elif seen is not None:
+                wanted[file.path] = (file, seen.sha256, seen.size)
+        claimed = blobs.claim(self.root, key, [(digest, size) for _, digest, size in wanted.values()])
+        for path, (file, digest, size) in wanted.items():
+            if digest in claimed:
+                self.files[path] = File(path, size, digest, bool(file.sha256 or file.git_sha1))
+
+    def _needed(self, key: str, listing: Listing) -> int:
+        """Bytes still to be written, as far as anyone knows; an archive needs its room twice."""
+        left = sum(file.size or 0 for file in listing.files if file.path not in self.files)
+        for path in files_below(self.root.disk, self.root.layout.part_files(key)):
+            info = self.root.disk.info(path)
+            left -= info.size if info is not None and path.suffix == ".part" else 0
+        if listing.unpack:
+            left += max(self.wish.size, listing.size or 0)
+        return max(0, left if listing.size is not None else max(left, self.wish.size))
+
+    def _unpacked(self, key: str) -> tuple[File, ...]:
+        """The files of the one archive, each in the blobs. What the archive promised, they keep."""
+        (archive,) = self.files.values()
+        layout, into = self.root.layout, self.root.layout.part_folder(key) / "unpacked"
+        remove_tree(self.root.disk, into)
+        moves, files = [], []
+        for path in unpack(layout.part_claims(key) / archive.sha256, into):
+            digest = blobs.sha256_of(self.root.disk, into / path)
+            info = self.root.disk.info(into / path)
+            if info is None:
+                raise Damaged(f"{path} vanished while it was unpacked; pull it again")
+            moves.append((into / path, digest))
+            files.append(File(path, info.size, digest, archive.promised))
+        blobs.keep(self.root, key, moves)
+        return tuple(files)
+
+    def _remember(self, key: str, listing: Listing, batch: Sequence[Finished]) -> None:
+        """Digests that nobody promised are noted before their blobs get a name, so that a resumed pull finds
+        them.
+        """
+        observed = {done.file.path: [done.sha256, done.size] for done in batch if not done.file.sha256}
+        if observed:
+            folder = self.root.layout.part_known(key)
+            make_folders(self.root.disk, folder)
+            body = json.dumps({"revision": listing.revision, "files": observed}).encode()
+            put(self.root.disk, folder / f"{len(self.root.disk.list(folder))}.json", body)
+
+
+def _told(progress: Progress, now: float) -> Told:
+    return Told(
+        progress.bytes_done, progress.bytes_total, progress.rate_bytes_s, progress.eta_s, progress.source,
+        progress.phase, now,
+    )  # fmt: skip
+
+
+def _known(root: Root, key: str, revision: str) -> dict[str, File]:
+    """What an interrupted pull of this revision has observed; the blobs say whether it still holds."""
+    found: dict[str, File] = {}
+    folder = root.layout.part_known(key)
+    for name in root.disk.list(folder):
+        try:
+            raw = json.loads(read(root.disk, folder / name))
+            if raw["revision"] == revision:
+                found |= {path: File(path, size, digest) for path, (digest, size) in raw["files"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return found
