@@ -88,9 +88,8 @@ def qualified_name(value: str) -> list[str]:
     parts = value.split("/")
     rule = _rule(_QUALIFIED_RULE, _QUALIFIED, "MyName", "my.name", "123-abc")
     if len(parts) > 2:
-        return [
-            f"a qualified name {rule} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-        ]
+        more = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        return [f"a qualified name {rule} {more}"]
     name, found = parts[-1], []
     if len(parts) == 2:
         if not parts[0]:

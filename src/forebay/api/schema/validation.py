@@ -2,10 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from forebay.api.meta import Json, Resource
+from forebay.api.schema import causes, names
 from forebay.api.schema.causes import Cause
+from forebay.api.schema.cel import broken_rules
+from forebay.api.schema.kind_rules import RULES
+from forebay.api.schema.rules import violations
+from forebay.api.schema.structural import openapi_schema
+from forebay.api.schema.tables import Struct, Type, struct, type_name
+
+UNCHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to "
+    "complete validation"
+)
+_ORDERS = {
+    "RestartPolicy": ("Always", "OnFailure", "Never"),  # not by name, for once
+}
 
 
 def validate(raw: Json, old: Json | None, kind: type[Resource]) -> list[Cause]:
     """All field errors of an object that was pruned and defaulted; `old` is what it replaces."""
-    return []
+    name = type_name(kind)
+    found = list(names.metadata(raw, kind))
+    if name:
+        test = RULES.get(kind)
+        return [*found, *(test(raw, old) if test is not None else ()), *_enums(raw, struct(name), "")]
+    schema = openapi_schema(kind)
+    if schema is None:
+        return found
+    wrong = list(violations(raw, schema, object_root=True))
+    if not wrong:
+        return [*found, *broken_rules(raw, old, schema)]
+    if _has_rules(schema):
+        wrong.append(causes.invalid("<nil>", None, UNCHECKED))
+    return [*found, *wrong]
+
+
+def _has_rules(schema: Any) -> bool:
+    if isinstance(schema, dict):
+        return "x-kubernetes-validations" in schema or any(_has_rules(one) for one in schema.values())
+    return isinstance(schema, list) and any(_has_rules(one) for one in schema)
+
+
+def _enums(raw: Json, shape: Struct, path: str) -> Iterator[Cause]:
+    for key, value in raw.items():
+        field = shape.fields.get(key)
+        if field is not None and not (not path and key in ("status", "metadata")):
+            yield from _enum(value, field.type, f"{path}.{key}" if path else key)
+
+
+def _enum(value: Any, kind: Type, path: str) -> Iterator[Cause]:
+    if kind.code == "@" and isinstance(value, dict):
+        yield from _enums(value, struct(kind.struct), path)
+    elif kind.code == "[" and isinstance(value, list) and kind.item is not None and kind.item.code in "@s":
+        for index, item in enumerate(value):
+            yield from _enum(item, kind.item, f"{path}[{index}]")
+    elif kind.enum and value not in kind.enum and value not in ("", None):
+        yield causes.unsupported(path, value, _ORDERS.get(kind.go.rsplit(".", 1)[-1], kind.enum))

@@ -1,0 +1,220 @@
+"""What kube-apiserver refuses about what makes pods: Deployment, ReplicaSet, DaemonSet, Job, and a pod
+itself.
+
+Source: Kubernetes' validation of apps, batch and core (paths and wording; v1.34).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from forebay.api import selectors
+from forebay.api.meta import Json
+from forebay.api.schema import causes, names
+from forebay.api.schema.causes import Cause
+from forebay.api.schema.pod_rules import pod_spec
+from forebay.errors import Invalid
+
+IMMUTABLE = "field is immutable"
+NOT_NEGATIVE = "must be greater than or equal to 0"
+_PERCENT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', "
+
+
+def _not_negative(spec: Json, *fields: str) -> Iterator[Cause]:
+    for name in fields:
+        value = spec.get(name)
+        if isinstance(value, int) and value < 0:
+            yield causes.invalid(f"spec.{name}", value, NOT_NEGATIVE)
+
+
+def same(new: Json, old: Json | None, path: str) -> Iterator[Cause]:
+    """An immutable field, by its dotted path."""
+    if old is None:
+        return
+    was, now = old, new
+    for name in path.split("."):
+        was, now = (was or {}).get(name), (now or {}).get(name)  # type: ignore[assignment]
+    if was != now:
+        yield causes.invalid(path, now, IMMUTABLE)
+
+
+def pod(raw: Json, old: Json | None) -> Iterator[Cause]:
+    """Everything wrong with a pod beyond its metadata."""
+    yield from pod_spec(raw.get("spec") or {}, "spec")
+    if old is not None and _frozen(raw["spec"]) != _frozen(old["spec"], nodeName=raw["spec"].get("nodeName")):
+        fields = (
+            "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
+            "`spec.tolerations` (only additions to existing tolerations),"
+            "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+        )
+        yield causes.forbidden("spec", f"pod updates may not change fields other than {fields}")
+
+
+def _frozen(spec: Json, **bound: Any) -> Json:
+    """What of a pod's spec may not change; an unbound pod may be bound to a node."""
+    loose = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "ephemeralContainers")
+    out = {key: value for key, value in spec.items() if key not in loose}
+    for group in ("containers", "initContainers"):
+        out[group] = [{key: v for key, v in one.items() if key != "image"} for one in spec.get(group) or ()]
+    if bound and not out.get("nodeName"):
+        out.update(bound)
+    return {key: value for key, value in out.items() if value not in (None, [])}
+
+
+def _workload(raw: Json, word: str) -> Iterator[Cause]:
+    """Selector and template, as Deployment, ReplicaSet and DaemonSet have them."""
+    spec = raw.get("spec") or {}
+    selector, template = spec.get("selector"), spec.get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    yield from _not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    if selector is None:
+        yield causes.required("spec.selector")
+    else:
+        yield from _selector(selector)
+        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+            yield causes.invalid("spec.selector", selector, f"empty selector is invalid for {word}")
+    if not _matches(selector or {}, labels):
+        told = "`selector` does not match template `labels`"
+        yield causes.invalid("spec.template.metadata.labels", labels or None, told)
+    yield from _template(template, "spec.template")
+    pods = template.get("spec") or {}
+    if pods.get("restartPolicy") not in ("Always", None):
+        yield causes.unsupported("spec.template.spec.restartPolicy", pods["restartPolicy"], ("Always",))
+    if pods.get("activeDeadlineSeconds") is not None:
+        owner = "DaemonSet" if word == "daemonset" else "ReplicaSet"
+        told = f"activeDeadlineSeconds in {owner} is not Supported"
+        yield causes.forbidden("spec.template.spec.activeDeadlineSeconds", told)
+
+
+def _template(template: Json, path: str) -> Iterator[Cause]:
+    meta = template.get("metadata") or {}
+    yield from names.labels(meta.get("labels"), f"{path}.labels")
+    yield from names.annotation_map(meta.get("annotations"), f"{path}.annotations")
+    yield from pod_spec(template.get("spec") or {}, f"{path}.spec")
+
+
+def _selector(selector: Json) -> Iterator[Cause]:
+    yield from names.labels(selector.get("matchLabels"), "spec.selector.matchLabels")
+    for index, one in enumerate(selector.get("matchExpressions") or ()):
+        path, operator = f"spec.selector.matchExpressions[{index}]", one.get("operator")
+        if operator in ("In", "NotIn") and not one.get("values"):
+            yield causes.required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+        elif operator in ("Exists", "DoesNotExist") and one.get("values"):
+            told = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            yield causes.forbidden(f"{path}.values", told)
+        elif operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
+            yield causes.invalid(f"{path}.operator", operator or "", "not a valid selector operator")
+        for told in names.qualified_name(str(one.get("key") or "")):
+            yield causes.invalid(f"{path}.key", one.get("key") or "", told)
+
+
+def _matches(selector: Json, labels: Json) -> bool:
+    try:
+        return selectors.match_expressions(selector, labels) if selector else True
+    except Invalid:
+        return True  # said already, about the selector itself
+
+
+def deployment(raw: Json, old: Json | None) -> Iterator[Cause]:
+    """Everything wrong with a deployment beyond its metadata."""
+    yield from _workload(raw, "deployment")
+    spec = raw["spec"]
+    strategy, path = spec.get("strategy") or {}, "spec.strategy"
+    rolling = strategy.get("rollingUpdate")
+    if strategy.get("type") == "Recreate" and rolling is not None:
+        yield causes.forbidden(
+            f"{path}.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'"
+        )
+    elif rolling is not None:
+        yield from _rolling(rolling, f"{path}.rollingUpdate")
+    deadline = spec.get("progressDeadlineSeconds")
+    if deadline is not None and deadline <= (spec.get("minReadySeconds") or 0):
+        yield causes.invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds")
+    yield from same(raw, old, "spec.selector")
+
+
+def _rolling(rolling: Json, path: str) -> Iterator[Cause]:
+    numbers = []
+    for name in ("maxUnavailable", "maxSurge"):
+        value = rolling.get(name, 0)
+        if isinstance(value, str) and not re.fullmatch("[0-9]+%", value):
+            yield causes.invalid(
+                f"{path}.{name}", value, _PERCENT + "regex used for validation is '[0-9]+%')"
+            )
+            return
+        number = int(value.rstrip("%")) if isinstance(value, str) else int(value)
+        if number < 0:
+            yield causes.invalid(f"{path}.{name}", value, NOT_NEGATIVE)
+        numbers.append(number)
+    if numbers == [0, 0]:
+        told = "may not be 0 when `maxSurge` is 0"
+        yield causes.invalid(f"{path}.maxUnavailable", rolling.get("maxUnavailable", 0), told)
+    if isinstance(rolling.get("maxUnavailable"), str) and numbers[0] > 100:
+        yield causes.invalid(
+            f"{path}.maxUnavailable", rolling["maxUnavailable"], "must not be greater than 100%"
+        )
+
+
+def replica_set(raw: Json, old: Json | None) -> Iterator[Cause]:
+    """Everything wrong with a replica set beyond its metadata."""
+    yield from _workload(raw, "deployment")
+    yield from same(raw, old, "spec.selector")
+
+
+def daemon_set(raw: Json, old: Json | None) -> Iterator[Cause]:
+    """Everything wrong with a daemon set beyond its metadata."""
+    yield from _workload(raw, "daemonset")
+    yield from same(raw, old, "spec.selector")
+
+
+def job(raw: Json, old: Json | None) -> Iterator[Cause]:
+    """Everything wrong with a job beyond its metadata."""
+    spec = raw["spec"]
+    numbers = (
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+    )
+    if not spec.get("manualSelector") and old is None:
+        yield from _generated_selector(raw)
+    yield from _not_negative(spec, *numbers)
+    if spec.get("selector") is None:
+        yield causes.required("spec.selector")
+    template = spec.get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    if not _matches(spec.get("selector") or {}, labels):
+        told = "`selector` does not match template `labels`"
+        yield causes.invalid("spec.template.metadata.labels", labels or None, told)
+    yield from _template(template, "spec.template")
+    policy, path = (template.get("spec") or {}).get("restartPolicy"), "spec.template.spec.restartPolicy"
+    if policy in ("Always", "", None):
+        yield causes.required(path, 'valid values: "OnFailure", "Never"')
+    elif policy not in ("OnFailure", "Never"):
+        yield causes.unsupported(path, policy, ("OnFailure", "Never"))
+    if old is not None:
+        if spec.get("completionMode") != "Indexed":
+            yield from same(raw, old, "spec.completions")
+        yield from same(raw, old, "spec.selector")
+        if not (old["spec"].get("suspend") and not (old.get("status") or {}).get("startTime")):
+            yield from same(raw, old, "spec.template")
+        for field in ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy"):
+            yield from same(raw, old, f"spec.{field}")
+
+
+def _generated_selector(raw: Json) -> Iterator[Cause]:
+    meta, spec = raw["metadata"], raw["spec"]
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    wanted = {}
+    for prefix in ("", "batch.kubernetes.io/"):
+        for key, value in (("controller-uid", meta.get("uid", "")), ("job-name", meta.get("name", ""))):
+            wanted[prefix + key] = value
+            if labels.get(prefix + key) != value:
+                told = f"must be '{value}'"
+                path = "spec.template.metadata.labels"
+                yield causes.invalid(path, labels or None, told)
+    if not _matches(spec.get("selector") or {}, wanted):
+        yield causes.invalid("spec.selector", spec.get("selector"), "`selector` not auto-generated")
