@@ -12,12 +12,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forebay.cli import Programs, UpOptions, build
+from forebay.cli import Programs, PullWish, UpOptions, build
 from forebay.errors import Invalid
 from forebay.kit.clock import SystemClock
 
 if TYPE_CHECKING:
     from forebay.home.run import Parts
+    from forebay.pull.folder import Watching
+    from forebay.pull.model import Report
     from forebay.store.kube import KubeStore
 
 REQUEST_TIMEOUT_S = 30.0
@@ -99,18 +101,33 @@ def run_llama(arguments: Sequence[str]) -> int:
     return serve(list(arguments))
 
 
-def run_pull(arguments: Sequence[str]) -> int:
+def run_pull(wish: PullWish) -> int:
     """One transfer, for people."""
-    from forebay.pull.command import pull_command
+    from forebay.pull.command import PullOptions, pull_command
 
-    return pull_command(list(arguments))
+    options = PullOptions(wish.uri, wish.dest, wish.revision, wish.explain, wish.as_json, wish.rate_bytes_s)
+    return pull_command(options, os.environ)
 
 
 def run_storage_initializer(arguments: Sequence[str]) -> int:
     """One transfer, as a Job: into the cache when FOREBAY_CACHE_ROOT is set, else into the folders named."""
-    from forebay.pull.command import storage_initializer_command
+    from forebay.pull.command import storage_initializer
 
-    return storage_initializer_command(list(arguments))
+    puller = _into_cache if os.environ.get("FOREBAY_CACHE_ROOT") else None
+    return storage_initializer(list(arguments), os.environ, puller=puller)
+
+
+def _into_cache(uri: str, dest: Path, watching: Watching) -> Report:
+    from forebay.pull.cached import pull_cached
+    from forebay.pull.model import Report
+
+    whole = pull_cached(uri, os.environ, on_progress=watching.on_progress, stop=watching.stop)
+    return Report(
+        files=len(whole.files),
+        bytes_total=sum(file.size for file in whole.files),
+        bytes_by_origin=dict(whole.sources),
+        seconds=dict(whole.phases),
+    )
 
 
 def run_hub(arguments: Sequence[str]) -> int:
@@ -155,7 +172,7 @@ def _parts() -> Parts:
 
     return Parts(
         rules=lambda store: Rules(),
-        controllers=lambda store, clock: controllers(store, clock=clock),
+        controllers=lambda store, clock: controllers(store, system_namespace="kserve", clock=clock),
         shipped=shipped,
     )
 

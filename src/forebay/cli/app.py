@@ -23,7 +23,7 @@ COMMANDS = {
     "doctor": ("doctor", "doctor"),
     "kubeconfig": ("home", "kubeconfig"),
     "version": ("home", "version"),
-    "pull": ("programs_run", "pull"),
+    "pull": ("pulling", "pull"),
     "storage-initializer": ("programs_run", "storage_initializer"),
     "node": ("programs_run", "node"),
     "gateway": ("programs_run", "gateway"),

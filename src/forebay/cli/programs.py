@@ -51,6 +51,18 @@ class UpOptions:
 
 
 @dataclass(frozen=True)
+class PullWish:
+    """`forebay pull` as typed; `rate_bytes_s` 0 means no limit."""
+
+    uri: str
+    dest: Path
+    revision: str
+    explain: bool
+    as_json: bool
+    rate_bytes_s: float
+
+
+@dataclass(frozen=True)
 class Programs:
     """The programs behind the commands. Each int is an exit code."""
 
@@ -61,6 +73,6 @@ class Programs:
     node: Callable[[], int]
     gateway: Callable[[str, int], int]
     llama: Callable[[Sequence[str]], int]
-    pull: Callable[[Sequence[str]], int]
+    pull: Callable[[PullWish], int]
     storage_initializer: Callable[[Sequence[str]], int]
     hub: Callable[[Sequence[str]], int]

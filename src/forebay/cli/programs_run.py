@@ -1,4 +1,4 @@
-"""The programs that run in pods or by hand: pull, node, gateway, llama, hub."""
+"""The programs that run in pods or by hand: storage-initializer, node, gateway, llama, hub."""
 
 from __future__ import annotations
 
@@ -27,9 +27,6 @@ def _passed_on(
     return command
 
 
-pull = _passed_on(
-    "pull", lambda p: p.pull, "Fetch a model into a folder: verified, resumable, no server needed."
-)
 storage_initializer = _passed_on(
     "storage-initializer",
     lambda p: p.storage_initializer,
