@@ -96,9 +96,9 @@ def package(name: str) -> Package:
                     one = _field(found, notes, name, imports)
                     if one is not None:
                         out.structs[struct].append(one)
-            elif (begun := re.match(r"^type (\w+) struct \{$", line)) is not None:
-                struct = begun[1]
-                out.structs[struct] = []
+            elif (begun := re.match(r"^type (\w+) struct ?\{(\}?)$", line)) is not None:
+                struct = None if begun[2] else begun[1]
+                out.structs[begun[1]] = []
             elif (named := NAMED.match(line)) is not None:
                 wrapped = "w" if any("protobuf.nullable" in n for n in notes) else ""
                 if not named[2].startswith("watch."):  # clients' helpers, never on the wire
