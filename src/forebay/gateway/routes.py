@@ -26,7 +26,8 @@ class Route:
     """One InferenceService as the data plane sees it.
 
     `served` is the model name its engine knows; `wait_s` how long a request may wait for the first ready pod;
-    `hopeless` that no pod is to be expected; `why` what a person is told then; `first_byte_s` 0 means the default.
+    `hopeless` that no pod is to be expected; `why` what a person is told then; `first_byte_s` 0 means the
+    default.
     """
 
     key: Key
@@ -179,7 +180,9 @@ def _served_name(isvc: InferenceService) -> str:
 
 
 def _models(routes: Mapping[Key, Route]) -> dict[str, tuple[Key, ...]]:
-    """Model name -> services. `ns/name` wins over a bare name, a bare name over what engines call themselves."""
+    """Model name -> services. `ns/name` wins over a bare name, a bare name over what engines call
+    themselves.
+    """
     served: dict[str, list[Key]] = {}
     bare: dict[str, list[Key]] = {}
     exact: dict[str, list[Key]] = {}

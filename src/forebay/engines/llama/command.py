@@ -1,4 +1,6 @@
-"""The command line of forebay-llama: its own options, and those that KServe's Hugging Face server would take."""
+"""The command line of forebay-llama: its own options, and those that KServe's Hugging Face server would
+take.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +36,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 @click.command(
-    epilog="`forebay-llama convert SRC DST` turns a Hugging Face folder into a GGUF. Flags of KServe's Hugging Face "
-    "server that mean nothing here are accepted and named in a warning."
+    epilog="`forebay-llama convert SRC DST` turns a Hugging Face folder into a GGUF. "
+    "Flags of KServe's Hugging Face server that mean nothing here are accepted and named in a warning."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", "--http_port", "port", type=click.IntRange(0, 65535), envvar="PORT", default=8080,
               show_default=True, help="Port to listen on; 0 picks one.")  # fmt: skip
 @click.option("--model_name", "--model-name", "model_name", default="model", show_default=True,
               help="Name that requests and /v1/models use.")  # fmt: skip
-@click.option("--model_dir", "--model-dir", "model_dir", type=click.Path(path_type=Path), default=Path("/mnt/models"),
+@click.option("--model_dir", "--model-dir", "model_dir", type=click.Path(path_type=Path),
+default=Path("/mnt/models"),
               show_default=True, help="Folder with the weights, or a GGUF file.")  # fmt: skip
 @click.option(
     "--model_id", "--model-id", "model_id", default="", help="Hub id; used only when a folder of it is there."
@@ -53,14 +56,17 @@ def main(argv: Sequence[str]) -> int:
 @click.option(
     "--threads", type=click.IntRange(min=0), default=0, help="CPU threads; 0 takes what this process may use."
 )
-@click.option("--parallel", "--max-num-seqs", "parallel", type=click.IntRange(1, 64), default=4, show_default=True,
+@click.option("--parallel", "--max-num-seqs", "parallel", type=click.IntRange(1, 64), default=4,
+show_default=True,
               help="Requests decoded at once.")  # fmt: skip
 @click.option(
     "--gguf", envvar="FOREBAY_GGUF", default="", help="File to take when the folder has several models."
 )
-@click.option("--linger-s", type=click.FloatRange(0, 60), envvar="FOREBAY_LINGER_S", default=1.0, show_default=True,
+@click.option("--linger-s", type=click.FloatRange(0, 60), envvar="FOREBAY_LINGER_S", default=1.0,
+show_default=True,
               help="After SIGTERM, seconds in which new requests are still taken.")  # fmt: skip
-@click.option("--grace-s", type=click.FloatRange(0, 3600), envvar="FOREBAY_GRACE_S", default=25.0, show_default=True,
+@click.option("--grace-s", type=click.FloatRange(0, 3600), envvar="FOREBAY_GRACE_S", default=25.0,
+show_default=True,
               help="After SIGTERM, seconds until running requests are cut.")  # fmt: skip
 def _serve(**given: object) -> int:
     """Serve a GGUF, or a Llama-family folder in safetensors, over the OpenAI API."""
@@ -72,7 +78,8 @@ def _serve(**given: object) -> int:
 @click.command()
 @click.argument("src", type=click.Path(path_type=Path))
 @click.argument("dst", type=click.Path(path_type=Path))
-@click.option("--outtype", type=click.Choice(["keep", "f32", "f16", "bf16", "q8_0"]), default="keep", show_default=True,
+@click.option("--outtype", type=click.Choice(["keep", "f32", "f16", "bf16", "q8_0"]), default="keep",
+show_default=True,
               help="Type of the matrices; `keep` stores what the folder has.")  # fmt: skip
 def _convert(src: Path, dst: Path, outtype: str) -> int:
     """Convert the Hugging Face folder SRC (Llama family, safetensors) to a GGUF file in the folder DST."""

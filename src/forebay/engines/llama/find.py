@@ -11,7 +11,8 @@ from typing import Literal
 from forebay.errors import Absent, Damaged, Invalid
 
 SUPPORTED = (
-    "supported are a GGUF file (one, or split as NAME-00001-of-00003.gguf) and a Hugging Face folder of the Llama "
+    "supported are a GGUF file (one, or split as NAME-00001-of-00003.gguf) and a Hugging Face folder of "
+    "the Llama "
     "family (config.json, *.safetensors, tokenizer.json)"
 )
 _SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")

@@ -30,7 +30,8 @@ def start(model: Path, socket: Path, options: Options) -> Native:
         server: Native = xllamacpp.Server(params)
     except RuntimeError as error:
         raise Damaged(
-            f"llama.cpp cannot load {model}: {error} The file may be cut, of an architecture it does not know, or "
+            f"llama.cpp cannot load {model}: {error} The file may be cut, of an architecture it does not "
+            f"know, or "
             f"larger than the memory; see the lines above"
         ) from None
     return server

@@ -6,13 +6,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-# Flags of KServe's huggingfaceserver and of vLLM behind it that change nothing in what a client gets from a CPU server.
+# Flags of KServe's huggingfaceserver and of vLLM behind it that change nothing in what a client gets from
+# a CPU server.
 # True: takes a value.
 IGNORED: dict[str, bool] = {
     "--backend": True, "--task": True, "--dtype": True, "--max_log_len": True, "--tensor_input_names": True,
     "--return_token_type_ids": False, "--return_probabilities": False, "--disable_lower_case": False,
     "--disable_special_tokens": False, "--trust_remote_code": False, "--tokenizer_revision": True,
-    "--model_revision": True, "--enable_docs_url": False, "--enable_latency_logging": True, "--log_config_file": True,
+    "--model_revision": True, "--enable_docs_url": False, "--enable_latency_logging": True,
+    "--log_config_file": True,
     "--access_log_format": True, "--predictor_host": True, "--predictor_protocol": True,
     "--predictor_use_ssl": True, "--predictor_request_timeout_seconds": True, "--grpc_port": True,
     "--enable_grpc": True, "--workers": True, "--max_threads": True, "--max_asyncio_workers": True,
@@ -29,7 +31,9 @@ IGNORED: dict[str, bool] = {
 
 @dataclass(frozen=True)
 class Options:
-    """One server's settings. Sizes in tokens, times in seconds; `threads` 0 means all this process may use."""
+    """One server's settings. Sizes in tokens, times in seconds; `threads` 0 means all this process may
+    use.
+    """
 
     host: str
     port: int

@@ -54,8 +54,10 @@ def _find(options: Options) -> Found:
     except (Absent, Invalid) as error:
         if options.model_id and not options.model_dir.is_dir():
             raise Invalid(
-                f"--model_id {options.model_id} would need a download, which this server does not do: give the service "
-                f"a storageUri (hf://{options.model_id}), or run `forebay pull hf://{options.model_id} DIR` and pass "
+                f"--model_id {options.model_id} would need a download, which this server does not do: "
+                f"give the service "
+                f"a storageUri (hf://{options.model_id}), or run `forebay pull hf://{options.model_id} "
+                f"DIR` and pass "
                 f"--model_dir DIR"
             ) from error
         raise

@@ -1,4 +1,6 @@
-"""What forebay-llama answers itself, and what it hands to llama.cpp: KServe's prefixes, model names, readiness."""
+"""What forebay-llama answers itself, and what it hands to llama.cpp: KServe's prefixes, model names,
+readiness.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""An HTTP/1.1 proxy core on raw asyncio protocols: parses, forwards, retries, waits; a `Site` decides what goes where."""
+"""An HTTP/1.1 proxy core on raw asyncio protocols: parses, forwards, retries, waits; a `Site` decides what
+goes where.
+"""
 
 from forebay.kit.http1.backend import Backend
 from forebay.kit.http1.exchange import Exchange
@@ -8,6 +10,7 @@ from forebay.kit.http1.messages import Forward, Limits, NeedField, Plan, Reply, 
 from forebay.kit.http1.server import ProxyServer
 
 __all__ = [
-    "Backend", "Exchange", "FieldFinder", "Forward", "Group", "Limits", "NeedField", "Plan", "ProxyServer", "Reply",
+    "Backend", "Exchange", "FieldFinder", "Forward", "Group", "Limits", "NeedField", "Plan", "ProxyServer",
+    "Reply",
     "Request", "Site",
 ]  # fmt: skip

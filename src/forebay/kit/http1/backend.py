@@ -72,8 +72,8 @@ class BackendConnection(asyncio.Protocol):
     """Reads responses, one at a time, and hands their parts to the exchange that owns the connection."""
 
     __slots__ = (
-        "_parser", "_paused", "alive", "backend", "chunked", "ended", "exchange", "fresh", "headers", "idle_since",
-        "keep", "length", "reason", "transport",
+        "_parser", "_paused", "alive", "backend", "chunked", "ended", "exchange", "fresh", "headers",
+        "idle_since", "keep", "length", "reason", "transport",
     )  # fmt: skip
 
     def __init__(self, backend: Backend) -> None:
@@ -114,7 +114,7 @@ class BackendConnection(asyncio.Protocol):
             self.abort()
             return
         if self.exchange is exchange:
-            exchange.flush()
+            exchange.flush(ended=self.ended)
             if (
                 self.ended
             ):  # only now: what follows a whole response in the same read must not reach the next one
@@ -129,7 +129,8 @@ class BackendConnection(asyncio.Protocol):
         if exchange is None:
             return
         if self.headers and not self.chunked and self.length < 0:
-            exchange.response_cut()  # such a body ends with the connection (RFC 9112, 6.3)
+            exchange.flush(ended=True)  # such a body ends with the connection (RFC 9112, 6.3)
+            exchange.response_end(reusable=False)
         else:
             exchange.backend_broke("the backend closed the connection" if error is None else str(error))
 

@@ -25,23 +25,9 @@ class ClientConnection(asyncio.Protocol):
     """One connection of a client. Requests are answered one after the other, in order (RFC 9112, 9.3)."""
 
     __slots__ = (
-        "_closing",
-        "_current",
-        "_head_bytes",
-        "_headers",
-        "_in_head", "_lingering",
-        "_incoming",
-        "_parser",
-        "_paused",
-        "_proxy",
-        "_queue",
-        "_refused",
-        "_restart",
-        "_url",
-        "keep_alive",
-        "peer",
-        "since",
-        "transport",
+        "_closing", "_current", "_head_bytes", "_headers", "_in_head", "_incoming", "_lingering",
+        "_parser", "_paused",
+        "_proxy", "_queue", "_refused", "_restart", "_url", "keep_alive", "peer", "since", "transport",
     )  # fmt: skip
 
     def __init__(self, proxy: ProxyServer) -> None:
@@ -172,7 +158,8 @@ class ClientConnection(asyncio.Protocol):
     def _judge_upgrade(self, request: Request) -> tuple[int, str] | None:
         if request.method == b"CONNECT" or not request.upgrade.startswith(b"h2c"):
             return 501, "upgrades and tunnels are not supported; use plain HTTP/1.1"
-        # HTTP/2 is an offer that may be ignored (RFC 9110, 7.8). The parser stops after this head, body or not;
+        # HTTP/2 is an offer that may be ignored (RFC 9110, 7.8). The parser stops after this head, body or
+        # not;
         # a new one reads the same message again without the offer.
         lines = [request.method + b" " + self._url + b" HTTP/1.1"]
         for name, value in self._headers:
@@ -231,15 +218,17 @@ class ClientConnection(asyncio.Protocol):
                 self.resume_reading()
 
     def _linger(self) -> None:
-        """Read on for a moment: closing under a client that still sends would take the answer away from it."""
+        """Read on for a moment: closing under a client that still sends would take the answer away from
+        it.
+        """
         self._lingering = self._closing = True
         self.since = time.perf_counter()
         self.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
-    def cut(self, exchange: Exchange) -> None:
-        """The answer cannot be completed: the client must see that, so the connection breaks."""
+    def cut(self) -> None:
+        """Break off: what the client has of an answer is not whole, and it must see that."""
         self._closing = True
         self.transport.abort()
 
@@ -280,12 +269,8 @@ class ClientConnection(asyncio.Protocol):
         if self._current is not None:  # its answer may be half written, so nothing may follow it
             self._current.client_gone()
             self._current = None
-            self.cut_now()
+            self.cut()
             return
         reply: Reply = self._proxy.site.error(None, status, message)
         self.write(head.reply_bytes(reply, request_id=b"", close=True, bodyless=False))
         self.close()
-
-    def cut_now(self) -> None:
-        self._closing = True
-        self.transport.abort()

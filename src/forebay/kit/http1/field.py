@@ -1,6 +1,7 @@
 """Finds one top-level string field of a JSON object while the object is still arriving.
 
-Nothing is decoded but the field itself, so megabytes of images cost a search for quotes. The first occurrence of the
+Nothing is decoded but the field itself, so megabytes of images cost a search for quotes. The first
+occurrence of the
 field counts. Validity of the rest is not judged: that is the receiver's business.
 """
 
@@ -149,7 +150,8 @@ class FieldFinder:
         """Inside a string that does not matter."""
         end = self._string_end(self._pos)
         if end == -1:
-            # Everything up to here is inside the string; look again only at a closing quote that is still to come.
+            # Everything up to here is inside the string; look again only at a closing quote that is still
+            # to come.
             # A trailing run of backslashes is looked back at from that quote, so it may be passed now.
             self._pos = len(self.body)
             return Outcome.MORE

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 from forebay.kit.http1.backend import Address, Backend
 
 if TYPE_CHECKING:
-    from forebay.kit.http1.exchange import Exchange
-
-ASIDE_S = 1.0
+    from forebay.kit.http1.passage import Passage
 
 
 class Group:
@@ -23,7 +21,7 @@ class Group:
 
     def __init__(self, *, wait_s: float, waiting_max: int) -> None:
         self.backends: list[Backend] = []
-        self.waiting: dict[Exchange, None] = {}
+        self.waiting: dict[Passage, None] = {}
         self.wait_s = wait_s
         self.waiting_max = waiting_max
         self.in_flight = 0
@@ -43,20 +41,20 @@ class Group:
     def wake(self) -> None:
         """Let every waiting request try again, in order of arrival."""
         waiting, self.waiting = self.waiting, {}
-        for exchange in waiting:
-            exchange.try_again()
+        for passage in waiting:
+            passage.try_again()
 
-    def pick(self, tried: frozenset[Address] | set[Address]) -> Backend | None:
+    def pick(self, tried: set[Address]) -> Backend | None:
         """The least busy backend that was not tried; those that just refused a connection come last."""
-        count = len(self.backends)
-        if count == 1 and not tried:
-            return self.backends[0]
-        now = time.perf_counter()
+        backends = self.backends
+        if len(backends) == 1 and not tried:
+            return backends[0]
+        count, now = len(backends), time.perf_counter()
         self._turn += 1
         best: Backend | None = None
         best_rank = (True, 0)
-        for step in range(count):
-            backend = self.backends[(self._turn + step) % count]
+        for step in range(count):  # from another place each time, so that equals take turns
+            backend = backends[(self._turn + step) % count]
             rank = (backend.aside_until > now, backend.in_flight)
             if backend.address not in tried and (best is None or rank < best_rank):
                 best, best_rank = backend, rank

@@ -1,4 +1,6 @@
-"""Heads of requests and responses: reading what matters, writing them again without what belongs to one hop."""
+"""Heads of requests and responses: reading what matters, writing them again without what belongs to one
+hop.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 def read_request(request: Request) -> tuple[int, str] | None:
     """Fill in what the headers say. Returns (status, message) when the request must be refused.
 
-    The parser has refused already: both Content-Length and Transfer-Encoding, repeated or signed lengths, folded
+    The parser has refused already: both Content-Length and Transfer-Encoding, repeated or signed lengths,
+    folded
     lines, bare CR or LF, other transfer codings.
     """
     hosts = 0

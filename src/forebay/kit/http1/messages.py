@@ -38,7 +38,8 @@ class Request:
     """The head of one request, as it was received."""
 
     __slots__ = (
-        "_path", "chunked", "content_length", "expects", "headers", "host", "id", "method", "minor", "peer", "target",
+        "_path", "chunked", "content_length", "expects", "headers", "host", "id", "method", "minor",
+        "peer", "target",
         "upgrade",
     )  # fmt: skip
 
@@ -111,7 +112,9 @@ class Site(Protocol):
         """Where this request goes; its head is complete, its body need not be."""
 
     def error(self, request: Request | None, status: int, message: str) -> Reply:
-        """The body of an error of the proxy's own, in the dialect of the path; None: the head was unreadable."""
+        """The body of an error of the proxy's own, in the dialect of the path; None: the head was
+        unreadable.
+        """
 
     def unavailable(self, request: Request, forward: Forward, waited_s: float, last: str) -> Reply:
         """No backend took the request in time; `last` is the last refusal, if there was one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Collection, Coroutine
 from typing import Any
@@ -14,7 +15,6 @@ from forebay.kit.http1.group import Group
 from forebay.kit.http1.messages import Limits, Site
 
 SWEEP_S = 1.0
-DRAIN_POLL_S = 0.02
 
 
 class ProxyServer:
@@ -30,6 +30,7 @@ class ProxyServer:
         self.groups: Collection[Group] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
+        self._empty: asyncio.Event | None = None
 
     async def start(self, *, host: str, port: int) -> tuple[str, int]:
         """Listen; returns the real address. Raises OSError."""
@@ -42,9 +43,11 @@ class ProxyServer:
         return str(name[0]), int(name[1])
 
     async def stop(self, *, deadline_s: float, linger_s: float = 0.0) -> int:
-        """Answer new requests for `linger_s` more, finish what is under way, then cut. Returns how many were cut.
+        """Answer new requests for `linger_s` more, finish what is under way, then cut. Returns how many
+        were cut.
 
-        Lingering is for the time until everybody who sends requests here has heard that this end is closing; each
+        Lingering is for the time until everybody who sends requests here has heard that this end is
+        closing; each
         answer from now on closes its connection.
         """
         assert self._listener is not None
@@ -55,11 +58,12 @@ class ProxyServer:
         for client in list(self.clients):
             if not client.busy:
                 client.close()
-        while self.clients and self.loop.time() < until:
-            await asyncio.sleep(DRAIN_POLL_S)  # noqa: ASYNC110 - bounded by the deadline; an event per client costs more
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._all_gone()
         cut = sum(client.busy for client in self.clients)
         for client in list(self.clients):
-            client.cut_now()
+            client.cut()
         for group in self.groups:
             for backend in group.backends:
                 backend.retire()
@@ -67,6 +71,11 @@ class ProxyServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         return cut
+
+    async def _all_gone(self) -> None:
+        self._empty = asyncio.Event()
+        if self.clients:
+            await self._empty.wait()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` as a task that the proxy owns and ends with itself."""
@@ -85,6 +94,8 @@ class ProxyServer:
     def forget(self, client: ClientConnection) -> None:
         """The connection has closed."""
         self.clients.discard(client)
+        if not self.clients and self._empty is not None:
+            self._empty.set()
 
     async def _sweep(self) -> None:
         """One timer for all deadlines, so that a request costs none."""

@@ -19,7 +19,8 @@ MADE_NAME = "model.gguf"
 
 
 def convert(source: Path, target: Path, *, outtype: str) -> Path:
-    """Write `target`/model.gguf from the folder `source`; returns its path. One tensor is in memory at a time.
+    """Write `target`/model.gguf from the folder `source`; returns its path. One tensor is in memory at a
+    time.
 
     `outtype` is keep, f32, f16, bf16 or q8_0. Raises Absent, Invalid (not supported, says what is), Damaged.
     """

@@ -10,7 +10,8 @@ from forebay.errors import Damaged, Invalid
 
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM")
 ADVICE = (
-    f"this converter covers {' and '.join(ARCHITECTURES)} (Llama 2 and 3, Mistral 7B, SmolLM, TinyLlama and the like); "
+    f"this converter covers {' and '.join(ARCHITECTURES)} (Llama 2 and 3, Mistral 7B, SmolLM, TinyLlama "
+    f"and the like); "
     "for others give a GGUF file"
 )
 
@@ -46,11 +47,14 @@ class LlamaConfig:
 
 
 def read_config(raw: Mapping[str, Any]) -> LlamaConfig:
-    """Raises Invalid for another architecture or an unknown rope, Damaged for missing or senseless numbers."""
+    """Raises Invalid for another architecture or an unknown rope, Damaged for missing or senseless
+    numbers.
+    """
     architectures = raw.get("architectures") or []
     if not set(architectures) & set(ARCHITECTURES):
         raise Invalid(
-            f"the architecture {', '.join(map(str, architectures)) or 'is not named'} is not supported: {ADVICE}"
+            f"the architecture {', '.join(map(str, architectures)) or 'is not named'} is not supported: "
+            f"{ADVICE}"
         )
     if "quantization_config" in raw:
         raise Invalid(
@@ -68,7 +72,8 @@ def read_config(raw: Mapping[str, Any]) -> LlamaConfig:
             head_dim=int(raw.get("head_dim") or hidden // heads), feed_forward=int(raw["intermediate_size"]),
             vocabulary=int(raw["vocab_size"]), context=int(raw.get("max_position_embeddings") or 2048),
             norm_eps=float(raw.get("rms_norm_eps") or 1e-6), rope_theta=_theta(raw),
-            tied=bool(raw.get("tie_word_embeddings", False)), rope_linear_factor=linear, rope_llama3=llama3, raw=raw,
+            tied=bool(raw.get("tie_word_embeddings", False)), rope_linear_factor=linear,
+            rope_llama3=llama3, raw=raw,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise Damaged(f"config.json lacks or garbles a number of the Llama family ({error!r})") from None

@@ -1,4 +1,6 @@
-"""Reader of the safetensors format (github.com/huggingface/safetensors, "Format"): headers checked, bytes mapped."""
+"""Reader of the safetensors format (github.com/huggingface/safetensors, "Format"): headers checked, bytes
+mapped.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,8 @@ def _tensor(path: Path, name: str, entry: Mapping[str, object], *, base: int, si
     kind = entry.get("dtype")
     if kind not in _DTYPES:
         raise Invalid(
-            f"{path.name}: {name} is stored as {kind}; {', '.join(_DTYPES)} are supported, or give a GGUF file"
+            f"{path.name}: {name} is stored as {kind}; {', '.join(_DTYPES)} are supported, or give a "
+            f"GGUF file"
         )
     try:
         shape = tuple(int(part) for part in entry["shape"])  # type: ignore[attr-defined]

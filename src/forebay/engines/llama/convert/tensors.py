@@ -35,14 +35,19 @@ _NEEDED = (
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
 _SKIPPED = re.compile(r".*rotary_emb\.inv_freq")
 _DTYPES: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "Q8_0": np.dtype("u1"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "Q8_0": np.dtype("u1"),
 }
 _Q8_BLOCK, _Q8_BYTES = 32, 34
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One tensor of the GGUF. `heads` > 0: its rows are reordered for that many heads. `kind` is a GGML type."""
+    """One tensor of the GGUF. `heads` > 0: its rows are reordered for that many heads. `kind` is a GGML
+    type.
+    """
 
     name: str
     source: Tensor
@@ -66,7 +71,9 @@ class Planned:
 
 
 def plan_tensors(tensors: dict[str, Tensor], config: LlamaConfig, outtype: str) -> list[Planned]:
-    """What goes into the GGUF, in file order. Raises Invalid for unknown tensors, Damaged for missing or misshapen."""
+    """What goes into the GGUF, in file order. Raises Invalid for unknown tensors, Damaged for missing or
+    misshapen.
+    """
     plan: list[Planned] = []
     for name, tensor in sorted(tensors.items(), key=lambda item: _order(item[0])):
         if _SKIPPED.fullmatch(name) or (name == "lm_head.weight" and config.tied):
@@ -105,7 +112,8 @@ def _kind(tensor: Tensor, outtype: str) -> str:
 
 def _check_shape(target: str, tensor: Tensor, config: LlamaConfig) -> None:
     rows = {
-        "token_embd": config.vocabulary, "output": config.vocabulary, "attn_q": config.heads * config.head_dim,
+        "token_embd": config.vocabulary, "output": config.vocabulary,
+        "attn_q": config.heads * config.head_dim,
         "attn_k": config.kv_heads * config.head_dim, "attn_v": config.kv_heads * config.head_dim,
         "ffn_gate": config.feed_forward, "ffn_up": config.feed_forward,
     }.get(target.split(".")[-2], config.hidden)  # fmt: skip

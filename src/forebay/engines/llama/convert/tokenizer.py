@@ -1,4 +1,6 @@
-"""tokenizer.json -> the vocabulary of a GGUF: byte-level BPE (gpt-2, llama-bpe, smollm) and sentencepiece-like BPE."""
+"""tokenizer.json -> the vocabulary of a GGUF: byte-level BPE (gpt-2, llama-bpe, smollm) and
+sentencepiece-like BPE.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 @dataclass
 class Vocabulary:
-    """What llama.cpp needs to know of a tokenizer. `model` is gpt2 or llama, `pre` the way text is cut before merging."""
+    """What llama.cpp needs to know of a tokenizer. `model` is gpt2 or llama, `pre` the way text is cut
+    before merging.
+    """
 
     model: str
     pre: str
@@ -83,7 +87,8 @@ def _tokens(data: Mapping[str, Any], size: int) -> Vocabulary:
         kinds[number] = CONTROL if added.get("special") else USER_DEFINED
     if texts and max(texts) >= size:
         raise Damaged(
-            f"the tokenizer has {max(texts) + 1} tokens, config.json says vocab_size {size}: a mixed-up folder"
+            f"the tokenizer has {max(texts) + 1} tokens, config.json says vocab_size {size}: a mixed-up "
+            f"folder"
         )
     tokens = [texts.get(number, f"[PAD{number}]") for number in range(size)]
     types = [kinds.get(number, UNUSED) for number in range(size)]
@@ -94,7 +99,9 @@ def _tokens(data: Mapping[str, Any], size: int) -> Vocabulary:
 
 
 def _pre_tokenizer(pre: Mapping[str, Any]) -> str:
-    """llama.cpp's name for the way text is cut; the same cut, or a refusal: a near miss would answer badly in silence."""
+    """llama.cpp's name for the way text is cut; the same cut, or a refusal: a near miss would answer badly
+    in silence.
+    """
     steps = pre.get("pretokenizers") or [pre]
     kinds = [step.get("type") for step in steps]
     last = steps[-1]
@@ -107,17 +114,20 @@ def _pre_tokenizer(pre: Mapping[str, Any]) -> str:
             and last.get("use_regex", True)
         ):
             return "smollm"
-        if kinds == ["Split", "ByteLevel"] and not last.get("use_regex", True):
-            if (steps[0].get("pattern") or {}).get("Regex") == LLAMA3_SPLIT:
-                return "llama-bpe"
+        regex = (steps[0].get("pattern") or {}).get("Regex")
+        if kinds == ["Split", "ByteLevel"] and not last.get("use_regex", True) and regex == LLAMA3_SPLIT:
+            return "llama-bpe"
     raise Invalid(
-        f"the pre-tokenizer {' + '.join(map(str, kinds))} is not one of those covered (GPT-2, SmolLM, Llama 3, "
+        f"the pre-tokenizer {' + '.join(map(str, kinds))} is not one of those covered (GPT-2, SmolLM, "
+        f"Llama 3, "
         "sentencepiece-like): give a GGUF file"
     )
 
 
 def _as_sentencepiece(vocabulary: Vocabulary, merges: list[str], data: Mapping[str, Any]) -> None:
-    """Llama 2, Mistral 7B v0.1: llama.cpp merges by score, so the rank of a merge becomes the score of its result."""
+    """Llama 2, Mistral 7B v0.1: llama.cpp merges by score, so the rank of a merge becomes the score of its
+    result.
+    """
     rank: dict[str, int] = {}
     for number, merge in enumerate(merges):
         rank.setdefault(merge.replace(" ", ""), number)
