@@ -100,7 +100,8 @@ class NodeProgress(Fields):
 
 
 class CacheStatus(Fields):
-    """status of both cache kinds. Ours: revision, bytes, progress, nodes, conditions, observedGeneration."""
+    """status of both cache kinds. Ours: revision, storageKey, bytes, progress, nodes,
+    conditions, observedGeneration."""
 
     node_status: dict[str, NodeState] | None = None
     copies: CacheCopies | None = None
@@ -109,6 +110,7 @@ class CacheStatus(Fields):
     revision: str | None = None
     bytes: Int64 | None = None
     progress: str | None = None
+    storage_key: str | None = None
     nodes: dict[str, NodeProgress] | None = None
     conditions: list[Condition] | None = None
     observed_generation: Int64 | None = None

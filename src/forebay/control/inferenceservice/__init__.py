@@ -1,0 +1,1 @@
+"""InferenceService: runtime, storage plan, Deployment, Service, autoscaler and status."""

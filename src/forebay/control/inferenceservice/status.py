@@ -1,0 +1,202 @@
+"""Status of an InferenceService; pure. Conditions, URL and modelStatus are KServe's, CacheHit is ours."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from forebay.api.conditions import Condition, find, merged, no, without, yes
+from forebay.api.isvc import FailureReason, ModelState, Transition
+from forebay.api.kinds import ClusterServingRuntime, Deployment, InferenceService
+from forebay.api.meta import Json, Resource
+from forebay.control.config import Settings
+from forebay.control.inferenceservice.model import Plan, Seen
+from forebay.control.inferenceservice.pods import PodsView, pods_view
+from forebay.control.inferenceservice.predictor import stopped
+from forebay.control.inferenceservice.storage import cache_of, nodes_with_copy
+from forebay.control.when import rfc3339
+
+_VARIABLE = re.compile(r"\{\{\s*\.(Name|Namespace|IngressDomain)\s*\}\}")
+_LOOPBACK = re.compile(r"(127\.|localhost|\[::1\])")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the decision knows when the status is written."""
+
+    name: str  # of Deployment and Service
+    plan: Plan | None = None  # the one in effect
+    fresh: Plan | None = None  # the one that a rollout of this moment would use
+    runtime: Resource | None = None
+    unsupported: tuple[str, ...] = ()
+    reason: FailureReason | None = None  # set if the spec cannot be served
+    problem: str = ""
+
+
+def status(seen: Seen, outcome: Outcome) -> Json:
+    """The whole status, from what is there now."""
+    service, view = seen.service, pods_view(seen.pods, seen.deployment)
+    predictor = _predictor_ready(seen, outcome, view)
+    claims = [predictor, _ingress_ready(predictor), _ready(service, predictor), _cache_hit(seen, outcome)]
+    gone = []
+    if outcome.unsupported:
+        claims.append(yes("Unsupported", "FieldsIgnored", "; ".join(outcome.unsupported), severity="Info"))
+    else:
+        gone.append("Unsupported")
+    if stopped(service):
+        claims.append(yes("Stopped", "Stopped", "annotation serving.kserve.io/stop is true", severity="Info"))
+    else:
+        gone.append("Stopped")
+    before = without(service.status.get("conditions"), *gone)
+    url = service_url(seen.settings, service)
+    found: Json = {
+        "conditions": merged(before, claims, now=rfc3339(seen.now), generation=service.generation),
+        "observedGeneration": service.generation,
+        "deploymentMode": "Standard",
+        "modelStatus": _model_status(seen, outcome, view),
+    }
+    if not outcome.problem:
+        found["url"] = url
+        found["address"] = {"url": _address(seen.settings, service, outcome.name, url)}
+        found["components"] = {"predictor": {"url": found["address"]["url"]}}
+    if outcome.runtime is not None:
+        cluster = isinstance(outcome.runtime, ClusterServingRuntime)
+        found["clusterServingRuntimeName" if cluster else "servingRuntimeName"] = outcome.runtime.name
+    return found
+
+
+def service_url(settings: Settings, service: InferenceService) -> str:
+    """Where clients reach the service: by path if the ConfigMap has a pathTemplate, else by host name."""
+    values = {"Name": service.name, "Namespace": service.namespace, "IngressDomain": settings.domain}
+
+    def filled(template: str) -> str:
+        return _VARIABLE.sub(lambda m: values[m[1]], template)
+
+    if settings.path_template:
+        return f"{settings.url_scheme}://{settings.domain}{filled(settings.path_template)}"
+    return f"{settings.url_scheme}://{filled(settings.domain_template)}"
+
+
+def _address(settings: Settings, service: InferenceService, name: str, url: str) -> str:
+    """The address in the cluster; on a loopback home names of Services mean nothing, so it is the URL."""
+    return url if _LOOPBACK.match(settings.domain) else f"http://{name}.{service.namespace}.svc.cluster.local"
+
+
+def _available(deployment: Deployment | None) -> bool:
+    if deployment is None or int(deployment.status.get("observedGeneration") or 0) < deployment.generation:
+        return False
+    return find(deployment, "Available").get("status") == "True" and bool(
+        deployment.status.get("availableReplicas")
+    )
+
+
+def _predictor_ready(seen: Seen, outcome: Outcome, view: PodsView) -> Condition:
+    if outcome.problem:
+        return no(
+            "PredictorReady", str(outcome.reason or FailureReason.INVALID_PREDICTOR_SPEC), outcome.problem
+        )
+    if stopped(seen.service):
+        return no("PredictorReady", "Stopped", "remove the annotation serving.kserve.io/stop to start it")
+    if _available(seen.deployment):
+        return yes("PredictorReady", "Available")
+    if view.failure is not None:
+        return no("PredictorReady", view.failure.kind, f"pod {view.failure.pod}: {view.failure.message}")
+    waiting = _waiting_for_cache(seen, outcome)
+    if waiting:
+        return no("PredictorReady", "WaitingForCache", waiting)
+    return no(
+        "PredictorReady", view.phase or "MinimumReplicasUnavailable", view.message or "no pod is ready yet"
+    )
+
+
+def _ingress_ready(predictor: Condition) -> Condition:
+    if predictor.status == "True":
+        return yes("IngressReady", "Routed")
+    return no("IngressReady", "PredictorNotReady", "requests are answered once the predictor is ready")
+
+
+def _ready(service: InferenceService, predictor: Condition) -> Condition:
+    if predictor.status == "True":
+        return yes("Ready", "Ready")
+    return no("Ready", predictor.reason, predictor.message)
+
+
+def _waiting_for_cache(seen: Seen, outcome: Outcome) -> str:
+    plan = outcome.plan
+    if plan is None or plan.mode != "cache" or nodes_with_copy(seen, plan):
+        return ""
+    cache = cache_of(seen, plan)
+    if cache is None:
+        return (
+            f"the cache {_shown(plan)} is gone; change the service, and the next rollout downloads the model"
+        )
+    said = find(cache, "Ready").get("message") or "it has no status yet"
+    return (
+        f"waiting for cache {_shown(plan)} ({said}); to download without it set annotation "
+        "forebay.dev/when-uncached: pull"
+    )
+
+
+def _cache_hit(seen: Seen, outcome: Outcome) -> Condition:
+    plan, fresh = outcome.plan, outcome.fresh
+    if plan is None or plan.mode == "none":
+        return no("CacheHit", "NoModel", "the predictor names no model to download", severity="Info")
+    if plan.mode == "claim":
+        return no(
+            "CacheHit", "PersistentVolumeClaim", f"the model is read from claim {plan.claim}", severity="Info"
+        )
+    if plan.mode == "cache":
+        nodes = nodes_with_copy(seen, plan)
+        if nodes:
+            return yes(
+                "CacheHit",
+                "Cached",
+                f"served from cache {_shown(plan)} on {', '.join(nodes)}",
+                severity="Info",
+            )
+        return no("CacheHit", "WaitingForCache", _waiting_for_cache(seen, outcome), severity="Info")
+    if fresh is not None and fresh.mode == "cache":
+        return no(
+            "CacheHit",
+            "NextRollout",
+            f"the running pods downloaded {plan.uri} themselves; the next rollout uses cache {_shown(fresh)}",
+            severity="Info",
+        )
+    return no(
+        "CacheHit",
+        "NotCached",
+        f"each pod downloads {plan.uri} itself; a LocalModelCache of it would spare that",
+        severity="Info",
+    )
+
+
+def _shown(plan: Plan) -> str:
+    return plan.cache.removeprefix("/")
+
+
+def _model_status(seen: Seen, outcome: Outcome, view: PodsView) -> Json:
+    if outcome.problem:
+        failure = {
+            "reason": str(outcome.reason or FailureReason.INVALID_PREDICTOR_SPEC),
+            "message": outcome.problem,
+        }
+        held = ModelState.LOADED if view.ready else ModelState.PENDING
+        return {
+            "transitionStatus": str(Transition.INVALID_SPEC),
+            "lastFailureInfo": failure,
+            "states": {"activeModelState": str(held), "targetModelState": ""},
+        }
+    target = view.target
+    transition = {
+        ModelState.LOADED: Transition.UP_TO_DATE,
+        ModelState.FAILED_TO_LOAD: Transition.BLOCKED,
+    }.get(target, Transition.IN_PROGRESS)
+    active = str(ModelState.LOADED if view.ready else ModelState.NONE)
+    found: Json = {
+        "transitionStatus": str(transition),
+        "states": {"activeModelState": active, "targetModelState": str(target)},
+        "copies": {"failedCopies": view.failed, "totalCopies": view.ready},
+    }
+    if view.failure is not None:
+        found["lastFailureInfo"] = view.failure.as_json()
+    return found

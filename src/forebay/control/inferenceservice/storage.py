@@ -1,0 +1,268 @@
+"""Where a predictor's model comes from, and how its pods see it; pure."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, replace
+
+from forebay.api import names
+from forebay.api.affinity import ready as node_ready
+from forebay.api.kinds import ClusterStorageContainer
+from forebay.api.meta import Json, Resource
+from forebay.api.serving import NodeState
+from forebay.control import containers
+from forebay.control.credentials import Injection, decoded, injection, merged_env
+from forebay.control.inferenceservice.model import Plan, Seen
+from forebay.control.inferenceservice.predictor import Predictor
+from forebay.control.inferenceservice.template import main_container, merged_container
+
+PULL_VOLUME = "kserve-provision-location"
+INITIALIZER = "storage-initializer"
+SHARERS = ("transformer-container", "worker-container")
+_SOURCE = "/mnt/source"
+_FORWARDED = ("HF_", "AWS_", "S3_", "STORAGE_")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A predictor's model: its URI, the folder it shall appear in, and what is wrong."""
+
+    uri: str = ""
+    mount: str = names.MODEL_MOUNT
+    problem: str = ""
+
+
+def source_of(seen: Seen, predictor: Predictor) -> Source:
+    """The URI of the model, from whichever field names it."""
+    model, raw = predictor.model or {}, predictor.raw
+    if model.get("storageUri"):
+        return Source(str(model["storageUri"]))
+    if raw.get("storageUris"):
+        first = raw["storageUris"][0]
+        return Source(str(first.get("uri") or ""), str(first.get("mountPath") or names.MODEL_MOUNT))
+    if model.get("storage"):
+        return _object_store(seen, model["storage"])
+    if predictor.model is None:
+        for entry in main_container(raw).get("env") or []:
+            if entry.get("name") == "STORAGE_URI":
+                return Source(str(entry.get("value") or ""))
+    return Source()
+
+
+def _object_store(seen: Seen, storage: Json) -> Source:
+    """`storage.key` and `storage.path`: the entry of the storage secret says which bucket."""
+    secret = seen.sources.secrets.get(seen.settings.credentials.storage_secret)
+    key = str(storage.get("key") or "default")
+    where = f"Secret {seen.service.namespace}/{seen.settings.credentials.storage_secret}, entry {key!r}"
+    try:
+        entry = json.loads((decoded(secret, key) if secret else None) or "{}")
+    except ValueError:
+        return Source(problem=f"{where}: not JSON; correct it")
+    told = {**entry, **(storage.get("parameters") or {})}
+    kind, bucket = told.get("type"), told.get("bucket")
+    if not kind or (kind == "s3" and not bucket):
+        return Source(problem=f"{where}: type and bucket are wanted; add them or use model.storageUri")
+    path = str(storage.get("path") or "").strip("/")
+    return Source("://".join((str(kind), "/".join(p for p in (str(bucket or ""), path) if p))))
+
+
+def plan_for(seen: Seen, source: Source) -> Plan:
+    """The plan that a rollout of this moment would use."""
+    if not source.uri:
+        return Plan()
+    base = Plan(uri=source.uri, mount=source.mount)
+    if names.scheme_of(source.uri) == "pvc":
+        claim, _, path = source.uri.partition("://")[2].partition("/")
+        return replace(base, mode="claim", claim=claim, path=path.strip("/"))
+    cached = _cached(seen, base)
+    waits = seen.service.annotations.get(names.WHEN_UNCACHED, "wait") != "pull"
+    if cached is not None and (waits or nodes_with_copy(seen, cached)):
+        return cached
+    return replace(base, mode="pull")
+
+
+def _cached(seen: Seen, base: Plan) -> Plan | None:
+    """The best matching cache: the namespace's own first, then ready ones, then the closest match."""
+    if not seen.settings.enabled or opted_out(seen.service):
+        return None
+    wanted_group = seen.service.annotations.get(names.NODEGROUP, "")
+    candidates = []
+    for cache in seen.caches:
+        uri = str(cache.spec.get("sourceModelUri") or "")
+        groups = [str(g) for g in cache.spec.get("nodeGroups") or ()]
+        if cache.deleting or not names.match_storage_uri(uri, base.uri) or not groups:
+            continue
+        if wanted_group and wanted_group not in groups:
+            continue
+        plan = _with_group(seen, base, cache, [wanted_group] if wanted_group else groups)
+        empty = not nodes_with_copy(seen, plan)
+        candidates.append(((not cache.namespace, empty, -len(uri.removesuffix("/")), cache.name), plan))
+    return min(candidates, key=lambda c: c[0])[1] if candidates else None
+
+
+def _with_group(seen: Seen, base: Plan, cache: Resource, groups: list[str]) -> Plan:
+    uri = str(cache.spec["sourceModelUri"])
+    plan = replace(
+        base,
+        mode="cache",
+        cache=f"{cache.namespace}/{cache.name}",
+        cache_uid=cache.uid,
+        source=uri,
+        key=str(cache.status.get("storageKey") or names.storage_key(uri)),
+        path=names.path_within(uri, base.uri),
+    )
+    plans = [replace(plan, group=group) for group in groups]
+    return next((p for p in plans if nodes_with_copy(seen, p)), plans[0])
+
+
+def cache_of(seen: Seen, plan: Plan) -> Resource | None:
+    """The cache object a plan uses, if it is still the same one."""
+    return next((c for c in seen.caches if c.uid == plan.cache_uid and not c.deleting), None)
+
+
+def nodes_with_copy(seen: Seen, plan: Plan) -> tuple[str, ...]:
+    """Ready nodes that hold the plan's copy and say so by label."""
+    cache = cache_of(seen, plan)
+    states = (cache.status.get("nodeStatus") or {}) if cache is not None else {}
+    label, group = names.node_label(plan.key), names.label_value(plan.group)
+    return tuple(
+        sorted(
+            n.name
+            for n in seen.nodes
+            if states.get(n.name) == NodeState.DOWNLOADED and n.labels.get(label) == group and node_ready(n)
+        )
+    )
+
+
+def opted_out(service: Resource) -> bool:
+    """Whether the user wants no cache. KServe ignores the value; here "false" means what it says."""
+    value = service.annotations.get(names.DISABLE_LOCALMODEL)
+    return value is not None and value.lower() != "false"
+
+
+def with_model(seen: Seen, predictor: Predictor, plan: Plan, template: Json) -> Json:
+    """The template with the model's volume, mounts, affinity or init container."""
+    found = copy.deepcopy(template)
+    spec = found["spec"]
+    if plan.mode == "none":
+        return found
+    read_only = seen.service.annotations.get(names.READONLY, "true").lower() != "false"
+    if plan.mode == "pull":
+        _pull(seen, predictor, plan, spec, read_only=read_only)
+    else:
+        _mount_claim(seen, plan, spec, read_only=read_only)
+    if plan.mode == "cache":
+        _require_copy(spec, plan)
+    for entry in main_container(spec).get("env") or []:
+        if predictor.model is None and entry.get("name") == "STORAGE_URI":
+            entry["value"] = plan.mount
+    return found
+
+
+def _mount_claim(seen: Seen, plan: Plan, spec: Json, *, read_only: bool) -> None:
+    volume: Json = {"name": names.MODEL_VOLUME, "persistentVolumeClaim": {"claimName": plan.claim}}
+    private = not read_only and plan.mode == "cache"
+    if read_only or private:
+        volume["persistentVolumeClaim"]["readOnly"] = True
+    spec.setdefault("volumes", []).append(volume)
+    mount: Json = {"name": names.MODEL_VOLUME, "mountPath": plan.mount, "readOnly": read_only or private}
+    if plan.path:
+        mount["subPath"] = plan.path
+    if private:  # nobody writes into a shared copy: who must write gets one of their own
+        spec["volumes"].append({"name": PULL_VOLUME, "emptyDir": {}})
+        spec["initContainers"] = [_copier(seen, mount), *(spec.get("initContainers") or [])]
+        mount = {"name": PULL_VOLUME, "mountPath": plan.mount}
+    _mount_everywhere(spec, mount)
+
+
+def _copier(seen: Seen, mount: Json) -> Json:
+    return {
+        "name": "copy-model",
+        "image": seen.settings.initializer_image,
+        "command": [
+            "sh",
+            "-c",
+            f"cp -rL {_SOURCE}/. {names.MODEL_MOUNT}/ && chmod -R u+w {names.MODEL_MOUNT}",
+        ],
+        "volumeMounts": [
+            {**mount, "mountPath": _SOURCE},
+            {"name": PULL_VOLUME, "mountPath": names.MODEL_MOUNT},
+        ],
+    }
+
+
+def _mount_everywhere(spec: Json, mount: Json) -> None:
+    main = main_container(spec)
+    for container in spec["containers"]:
+        if container is main or container.get("name") in SHARERS:
+            mounts = container.setdefault("volumeMounts", [])
+            if all(m.get("mountPath") != mount["mountPath"] for m in mounts):
+                mounts.append(dict(mount))
+
+
+def _require_copy(spec: Json, plan: Plan) -> None:
+    """Pods go where the copy is, and wait where it is not yet."""
+    held: Json = {
+        "key": names.node_label(plan.key),
+        "operator": "In",
+        "values": [names.label_value(plan.group)],
+    }
+    affinity = spec.setdefault("affinity", {}).setdefault("nodeAffinity", {})
+    required = affinity.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
+    terms = required.get("nodeSelectorTerms") or [{}]
+    required["nodeSelectorTerms"] = [
+        {**t, "matchExpressions": [*(t.get("matchExpressions") or []), held]} for t in terms
+    ]
+
+
+def _pull(seen: Seen, predictor: Predictor, plan: Plan, spec: Json, *, read_only: bool) -> None:
+    found = pull_credentials(seen)
+    main = main_container(spec)
+    forwarded = [e for e in main.get("env") or [] if str(e.get("name")).startswith(_FORWARDED)]
+    container: Json = {
+        "name": INITIALIZER,
+        "image": seen.settings.initializer_image,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if seen.settings.initializer_resources:
+        container["resources"] = copy.deepcopy(seen.settings.initializer_resources)
+    custom = initializer(seen, predictor, plan)
+    if custom is not None and not isinstance(custom, str):
+        container = merged_container(container, custom.spec.get("container") or {})
+    container["args"] = [plan.uri, plan.mount]
+    container["env"] = merged_env(container.get("env") or [], forwarded, found.env)
+    container["volumeMounts"] = [
+        *(container.get("volumeMounts") or []),
+        {"name": PULL_VOLUME, "mountPath": plan.mount},
+        *found.mounts,
+    ]
+    volumes = spec.setdefault("volumes", [])
+    volumes += [{"name": PULL_VOLUME, "emptyDir": {}}, *found.volumes]
+    if seen.settings.ca_bundle:
+        _trust(seen, container, volumes)
+    spec["initContainers"] = [container, *(spec.get("initContainers") or [])]
+    _mount_everywhere(spec, {"name": PULL_VOLUME, "mountPath": plan.mount, "readOnly": read_only})
+
+
+def _trust(seen: Seen, container: Json, volumes: list[Json]) -> None:
+    """The administrator's CA bundle, as KServe gives it to the storage initializer."""
+    folder = seen.settings.ca_bundle_mount
+    volumes.append({"name": "cabundle-cert", "configMap": {"name": seen.settings.ca_bundle}})
+    container["volumeMounts"].append({"name": "cabundle-cert", "mountPath": folder, "readOnly": True})
+    told = {"CA_BUNDLE_CONFIGMAP_NAME": seen.settings.ca_bundle, "CA_BUNDLE_VOLUME_MOUNT_POINT": folder}
+    container["env"] = merged_env(container["env"], [{"name": k, "value": v} for k, v in told.items()])
+
+
+def pull_credentials(seen: Seen) -> Injection:
+    """What the service's own namespace gives to its init container."""
+    return injection(seen.sources, seen.settings.credentials, seen.service.namespace)
+
+
+def initializer(seen: Seen, predictor: Predictor, plan: Plan) -> ClusterStorageContainer | str | None:
+    """The ClusterStorageContainer of the init container: the named one (or why not), the first that fits, or
+    None."""
+    name = predictor.raw.get("storageContainerName")
+    if name:
+        return containers.named(seen.containers, str(name), plan.uri)
+    return containers.chosen(seen.containers, plan.uri, containers.INIT_CONTAINER)

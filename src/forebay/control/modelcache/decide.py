@@ -1,0 +1,220 @@
+"""What to do about one cache. Pure: the same sight gives the same decision, in whatever order it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from forebay.api import names
+from forebay.api.affinity import ready
+from forebay.api.conditions import Condition, merged, no
+from forebay.api.kinds import Job, Node, Secret
+from forebay.api.meta import Json, Resource
+from forebay.control.actions import Action, Create, Replace, delete
+from forebay.control.modelcache.job import credentials_name
+from forebay.control.modelcache.launches import download_pair, launches_of, made, start
+from forebay.control.modelcache.model import NodeView, Seen, finished
+from forebay.control.modelcache.placement import assigned, dropped, entry_actions, holding, view_of
+from forebay.control.modelcache.status import notes, status
+from forebay.control.volumes import claim, download_volume
+from forebay.control.when import epoch_s, rfc3339
+
+FAREWELL_S = 60.0  # how long a deleted cache waits for agents to let go of its files
+LOOK_S = 300.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Actions in order, the status to report (None leaves it), and seconds until the next look."""
+
+    actions: tuple[Action, ...] = ()
+    status: Json | None = None
+    look_again_s: float | None = None
+
+
+def decide(seen: Seen) -> Decision:
+    """The next steps for one cache."""
+    if seen.cache.deleting:
+        return _farewell(seen)
+    if seen.finalizer not in seen.cache.finalizers:
+        marked = seen.cache.copy()
+        marked.meta["finalizers"] = [*seen.cache.finalizers, seen.finalizer]
+        return Decision((Replace(marked),))
+    homes = assigned(seen)
+    views = tuple(view_of(seen, node, homes[node.name]) for node in _sorted(seen.nodes) if node.name in homes)
+    trouble = _trouble(seen, homes)
+    launches, due = (
+        launches_of(seen, views) if seen.settings.enabled and not seen.credentials.problem else ([], {})
+    )
+    actions: list[Action] = []
+    if seen.settings.enabled:
+        actions += entry_actions(seen, homes)
+        actions += _volumes(seen, set(homes.values()))
+    for launch in launches:
+        actions += start(seen, launch)
+    actions += _leftovers(seen, homes)
+    actions += notes(seen, views)
+    return Decision(tuple(actions), status(seen, views, due, trouble), _next_look(seen, views, due))
+
+
+def _sorted(items: Sequence[Node]) -> list[Node]:
+    return sorted(items, key=lambda item: item.name)
+
+
+def _trouble(seen: Seen, homes: Mapping[str, str]) -> Condition | None:
+    if not seen.settings.enabled:
+        return no(
+            "Ready",
+            "Disabled",
+            f"localModel.enabled is false in ConfigMap {names.CONFIG_MAP}; set it to true",
+        )
+    absent = [g for g in seen.group_names if g not in seen.groups]
+    if absent:
+        return no(
+            "Ready",
+            "NodeGroupNotFound",
+            f"LocalModelNodeGroup {', '.join(absent)} does not exist; create it "
+            "or take it out of spec.nodeGroups",
+        )
+    if seen.credentials.problem:
+        return no("Ready", "CredentialsMissing", seen.credentials.problem)
+    if not homes:
+        return no(
+            "Ready",
+            "NoMatchingNode",
+            "no node matches nodeAffinity.required of the groups "
+            f"{', '.join(seen.group_names)}; label a node or correct the groups",
+        )
+    return None
+
+
+# --- volumes
+
+
+def _volumes(seen: Seen, groups: set[str]) -> list[Action]:
+    found: list[Action] = []
+    for group in sorted(groups):
+        pair = download_pair(seen, group)
+        volumes, claims = made(seen.volumes, pair.labels), made(seen.claims, pair.labels)
+        released = [v for v in volumes if v.status.get("phase") in ("Released", "Failed")]
+        if released:  # its claim is gone: a new pair takes its place in the next pass
+            found += [delete(v) for v in released if not v.deleting]
+            continue
+        fresh: list[Resource] = []
+        if not volumes:
+            fresh.append(download_volume(seen.groups[group], pair))
+        if not claims:
+            fresh.append(claim(seen.groups[group], pair))
+        for item in fresh:
+            if not seen.namespace:
+                item.meta["ownerReferences"] = [seen.cache.owner_reference()]
+        found += [Create(item) for item in fresh]
+    return found
+
+
+# --- what is no longer wanted
+
+
+def _leftovers(seen: Seen, homes: Mapping[str, str]) -> list[Action]:
+    """Jobs of nodes that have left, Secrets without a Job, volumes of groups that have left, unused serving
+    PVs."""
+    here = {names.label_value(node) for node in homes}
+    found: list[Action] = [
+        delete(j) for j in seen.jobs if j.labels.get("node") not in here and not j.deleting
+    ]
+    found += _secrets(seen)
+    groups = {names.label_value(g) for g in seen.group_names}
+    for item in (*seen.claims, *seen.volumes):
+        if (
+            _mine(seen, item, "download")
+            and item.labels.get(names.GROUP_LABEL) not in groups
+            and not item.deleting
+        ):
+            found.append(delete(item))
+    claimed = {(c.namespace, c.name) for c in seen.claims}
+    for volume in seen.volumes:
+        reference = volume.spec.get("claimRef") or {}
+        alone = (reference.get("namespace"), reference.get("name")) not in claimed
+        if _mine(seen, volume, "serving") and alone and not volume.deleting:
+            found.append(delete(volume))
+    return found
+
+
+def _mine(seen: Seen, item: Resource, role: str) -> bool:
+    return seen.owned_labels(role).items() <= item.labels.items()
+
+
+def _secrets(seen: Seen) -> list[Action]:
+    """A copy of credentials lives and dies with its Job, its owner as soon as the Job has a uid."""
+    jobs = {credentials_name(j.name): j for j in seen.jobs}
+    found: list[Action] = []
+    for secret in seen.copies:
+        job = jobs.get(secret.name)
+        if job is None or finished(job):
+            found.append(delete(secret))
+        elif secret.controller_uid() != job.uid:
+            found.append(Replace(_owned(secret, job)))
+    return found
+
+
+def _owned(secret: Secret, job: Job) -> Secret:
+    item = secret.copy()
+    item.meta["ownerReferences"] = [job.owner_reference()]
+    return item
+
+
+# --- the end
+
+
+def _farewell(seen: Seen) -> Decision:
+    """Entries and Jobs first, then the wait for the agents, then volumes, last the finalizer."""
+    if seen.finalizer not in seen.cache.finalizers:
+        return Decision()
+    if seen.services:
+        first = seen.services[0]
+        held = no(
+            "Ready",
+            "InUse",
+            f"is being used by InferenceService {first.namespace}/{first.name}; delete that first",
+        )
+        conditions = merged(
+            seen.cache.status.get("conditions"),
+            [held],
+            now=rfc3339(seen.now),
+            generation=seen.cache.generation,
+        )
+        return Decision(status={**seen.cache.status, "conditions": conditions}, look_again_s=10.0)
+    letting_go: list[Action] = [delete(j) for j in seen.jobs if not j.deleting]
+    letting_go += [dropped(seen, n) for n in holding(seen)]
+    if (letting_go or _still_held(seen)) and not _waited_enough(seen):
+        return Decision(tuple(letting_go), look_again_s=1.0)
+    letting_go += [delete(s) for s in seen.copies]
+    letting_go += [
+        delete(i)
+        for i in (*seen.claims, *seen.volumes)
+        if not i.deleting and (_mine(seen, i, "download") or _mine(seen, i, "serving"))
+    ]
+    freed = seen.cache.copy()
+    freed.meta["finalizers"] = [f for f in seen.cache.finalizers if f != seen.finalizer]
+    return Decision((*letting_go, Replace(freed)))
+
+
+def _still_held(seen: Seen) -> bool:
+    """Whether a Job still ends, or an agent on a node that is up still reports the model."""
+    up = {n.name for n in seen.nodes if ready(n)}
+    reporting = (
+        n.name
+        for n in seen.model_nodes
+        if seen.status_key in (n.status.get("modelStatus") or {}) and n.name in up
+    )
+    return bool(seen.jobs) or any(reporting)
+
+
+def _waited_enough(seen: Seen) -> bool:
+    since = epoch_s(seen.cache.meta.get("deletionTimestamp"))
+    return since is not None and seen.now - since > FAREWELL_S
+
+
+def _next_look(seen: Seen, views: Sequence[NodeView], due: Mapping[str, float]) -> float:
+    waits = [max(0.1, at - seen.now) for at in due.values()]
+    return min([*waits, LOOK_S])

@@ -1,0 +1,131 @@
+"""The download Job of one node, and the Secret with a tenant's credentials; pure."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+from forebay.api import names, quantity
+from forebay.api.kinds import Job, LocalModelNamespaceCache, Secret
+from forebay.api.meta import Json
+from forebay.control import containers
+from forebay.control.credentials import copied, merged_env
+from forebay.control.modelcache.model import ATTEMPT_LABEL, Seen
+from forebay.errors import Invalid
+
+STAGING = ".forebay/staging"
+TRIES_PER_JOB = 2  # pod restarts within one Job; longer waits and reasons are ours, between Jobs
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One try on one node."""
+
+    node: str
+    claim: str
+    attempt: int
+    name: str
+
+
+def download(seen: Seen, launch: Launch) -> tuple[Job, Secret | None]:
+    """The Job, and the Secret it needs if the cache is namespaced and has credentials."""
+    found, secret = seen.credentials, None
+    if seen.namespace and seen.secrets:
+        name = credentials_name(launch.name)
+        found, data = copied(found, seen.secrets, name)
+        secret = Secret.new(
+            name, seen.settings.job_namespace, labels=seen.owned_labels("credentials"),
+            annotations=seen.owner_note(), type="Opaque", data=data,
+        )  # fmt: skip
+    container = _base(seen)
+    container["args"] = [seen.uri, names.MODEL_MOUNT]
+    container["env"] = merged_env(container.get("env") or [], found.env, _ours(seen))
+    container["volumeMounts"] = [_mount(seen, container), *found.mounts]
+    return _job(seen, launch, container, list(found.volumes)), secret
+
+
+def credentials_name(job: str) -> str:
+    """Name of the Secret that a Job owns."""
+    return names.fitting(f"{job}-credentials", job, {})
+
+
+def _base(seen: Seen) -> Json:
+    chosen = containers.chosen(seen.containers, seen.uri, containers.DOWNLOAD_JOB)
+    if chosen is None:
+        container: Json = {
+            "name": "kserve-localmodel-download",
+            "image": seen.settings.initializer_image,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+        }
+        if seen.settings.initializer_resources:
+            container["resources"] = copy.deepcopy(seen.settings.initializer_resources)
+        return container
+    container = copy.deepcopy(chosen.spec.get("container") or {})
+    container.setdefault("image", seen.settings.initializer_image)
+    granted = chosen.annotations.get(containers.SHARE_CREDENTIALS) == "allow"
+    tenant = isinstance(seen.cache, LocalModelNamespaceCache) and not granted
+    return containers.without_secrets(container) if tenant else container
+
+
+def _ours(seen: Seen) -> list[Json]:
+    plain = {
+        "FOREBAY_CACHE_ROOT": names.MODEL_MOUNT,
+        "FOREBAY_STORAGE_KEY": seen.storage_key,
+        "FOREBAY_MODEL": seen.status_key,
+        "FOREBAY_REVISION": seen.revision,
+        "FOREBAY_MODEL_SIZE": _bytes(seen.cache.spec.get("modelSize")),
+    }
+    env: list[Json] = [{"name": name, "value": value} for name, value in plain.items()]
+    return [*env, {"name": "FOREBAY_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]
+
+
+def _bytes(size: object) -> str:
+    if size in (None, ""):
+        return ""
+    try:
+        return str(quantity.value(str(size)))
+    except Invalid:
+        return ""
+
+
+def _mount(seen: Seen, container: Json) -> Json:
+    mount: Json = {"name": names.MODEL_VOLUME, "mountPath": names.MODEL_MOUNT}
+    if not containers.is_ours(str(container.get("image") or "")):
+        # A downloader that knows nothing of the cache writes aside; the agent adopts what it wrote.
+        mount["subPath"] = f"{STAGING}/{seen.storage_key}"
+    return mount
+
+
+def _job(seen: Seen, launch: Launch, container: Json, volumes: list[Json]) -> Job:
+    labels = {"model": names.label_value(seen.name), "node": names.label_value(launch.node)}
+    if seen.namespace:
+        labels["modelNamespace"] = seen.namespace
+    pod: Json = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "nodeSelector": {"kubernetes.io/hostname": launch.node},
+        "tolerations": [{"operator": "Exists", "effect": "NoSchedule"}],
+        "containers": [container],
+        "volumes": [
+            {"name": names.MODEL_VOLUME, "persistentVolumeClaim": {"claimName": launch.claim}},
+            *volumes,
+        ],
+    }
+    if seen.settings.fs_group is not None:
+        pod["securityContext"] = {"fsGroup": seen.settings.fs_group}
+    account = seen.cache.spec.get("serviceAccountName")
+    if account and not seen.namespace:
+        pod["serviceAccountName"] = account  # identities by token (IRSA, workload identity) work too
+    job = Job.new(
+        launch.name, seen.settings.job_namespace,
+        labels={**labels, **seen.owned_labels("download"), ATTEMPT_LABEL: str(launch.attempt)},
+        annotations=seen.owner_note(),
+        spec={
+            "backoffLimit": TRIES_PER_JOB,
+            "ttlSecondsAfterFinished": seen.settings.job_ttl_s,
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    )  # fmt: skip
+    if not seen.namespace:
+        job.meta["ownerReferences"] = [seen.cache.owner_reference()]
+    return job

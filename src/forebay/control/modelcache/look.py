@@ -1,0 +1,119 @@
+"""Reads everything that the decision about one cache may look at."""
+
+from __future__ import annotations
+
+from forebay.api import names
+from forebay.api.kinds import (
+    ClusterStorageContainer,
+    InferenceService,
+    Job,
+    LocalModelCache,
+    LocalModelNamespaceCache,
+    LocalModelNode,
+    LocalModelNodeGroup,
+    Node,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Secret,
+)  # fmt: skip
+from forebay.api.meta import Key, Resource
+from forebay.control import reading
+from forebay.control.config import Settings
+from forebay.control.credentials import Injection, Sources, injection
+from forebay.control.modelcache.job import credentials_name
+from forebay.control.modelcache.model import Seen
+from forebay.kit.clock import Clock
+from forebay.store.protocol import Store, Where
+
+
+async def look(
+    store: Store, kind: type[Resource], key: Key, *, system_namespace: str, clock: Clock
+) -> Seen | None:
+    """The sight of one cache, or None if it is gone."""
+    cache = await reading.maybe(store, kind, key)
+    if cache is None:
+        return None
+    settings = await reading.settings(store, system_namespace)
+    jobs = (await store.list(Job, Where(namespace=settings.job_namespace))).items
+    mine = tuple(j for j in jobs if j.labels.get(names.UID_LABEL) == cache.uid)
+    found, sources = await _credentials(store, cache, settings)
+    wanted = {str(g) for g in cache.spec.get("nodeGroups") or ()}
+    groups = (await store.list(LocalModelNodeGroup)).items
+    return Seen(
+        cache=cache, settings=settings, now=clock.now().timestamp(),
+        groups={g.name: g for g in groups if g.name in wanted and not g.deleting},
+        nodes=tuple(n for n in (await store.list(Node)).items if not n.deleting),
+        model_nodes=(await store.list(LocalModelNode)).items,
+        jobs=mine, taken=frozenset(j.name for j in jobs),
+        claims=await _claims(store, cache, settings),
+        volumes=(await store.list(PersistentVolume)).items,
+        containers=(await store.list(ClusterStorageContainer)).items,
+        services=await _services(store, cache),
+        credentials=found, secrets=dict(sources.secrets),
+        copies=await _copies(store, cache, mine, settings),
+        sibling_revision=await _sibling(store, cache, names.storage_key(_uri(cache), found.endpoint)),
+    )  # fmt: skip
+
+
+async def _credentials(store: Store, cache: Resource, settings: Settings) -> tuple[Injection, Sources]:
+    """A cluster-wide cache may use the job namespace's credentials, a namespaced one its own namespace's
+    only."""
+    account, storage = str(cache.spec.get("serviceAccountName") or ""), cache.spec.get("storage")
+    namespace = cache.namespace or settings.job_namespace
+    if not account and (cache.namespace or storage):
+        account = "default"
+    sources = await reading.credential_sources(
+        store, namespace, settings.credentials, account=account, storage=storage
+    )
+    return injection(sources, settings.credentials, namespace), sources
+
+
+async def _claims(store: Store, cache: Resource, settings: Settings) -> tuple[PersistentVolumeClaim, ...]:
+    download = (await store.list(PersistentVolumeClaim, Where(namespace=settings.job_namespace))).items
+    serving = (await store.list(PersistentVolumeClaim, Where(labels=f"{names.UID_LABEL}={cache.uid}"))).items
+    return tuple({item.key: item for item in (*download, *serving)}.values())
+
+
+async def _services(store: Store, cache: Resource) -> tuple[InferenceService, ...]:
+    services = (await store.list(InferenceService, Where(namespace=cache.namespace))).items
+    return tuple(s for s in services if uses(s, cache))
+
+
+def uses(service: InferenceService, cache: Resource) -> bool:
+    """Whether a service is served from this cache: its labels say so, and a namespaced cache is its
+    neighbour's."""
+    labels = service.labels
+    if labels.get(names.LOCALMODEL) != names.label_value(cache.name):
+        return False
+    if cache.namespace and service.namespace != cache.namespace:
+        return False
+    return labels.get(names.LOCALMODEL_NAMESPACE, "") == cache.namespace
+
+
+async def _copies(
+    store: Store, cache: Resource, jobs: tuple[Job, ...], settings: Settings
+) -> tuple[Secret, ...]:
+    if not cache.namespace:
+        return ()
+    found = [
+        await reading.maybe(store, Secret, Key(settings.job_namespace, credentials_name(j.name)))
+        for j in jobs
+    ]
+    return tuple(s for s in found if s is not None and s.labels.get(names.UID_LABEL) == cache.uid)
+
+
+async def _sibling(store: Store, cache: Resource, key: str) -> str:
+    """The revision that another cache of the same content was resolved to: one key, one revision."""
+    everyone: list[Resource] = [
+        *(await store.list(LocalModelCache)).items, *(await store.list(LocalModelNamespaceCache)).items,
+    ]  # fmt: skip
+    same = [
+        c for c in everyone
+        if c.uid != cache.uid and c.status.get("revision") and c.status.get("storageKey") == key
+    ]  # fmt: skip
+    oldest = min(same, key=lambda c: (str(c.meta.get("creationTimestamp")), c.uid), default=None)
+    return str(oldest.status["revision"]) if oldest else ""
+
+
+def _uri(cache: Resource) -> str:
+    return str(cache.spec.get("sourceModelUri") or "")

@@ -1,0 +1,162 @@
+"""What the decision about one cache may look at; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from forebay.api import names
+from forebay.api.kinds import (
+    ClusterStorageContainer,
+    InferenceService,
+    Job,
+    LocalModelNamespaceCache,
+    LocalModelNode,
+    LocalModelNodeGroup,
+    Node,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Secret,
+)  # fmt: skip
+from forebay.api.meta import Json, Resource
+from forebay.api.serving import NodeState
+from forebay.control.config import Settings
+from forebay.control.credentials import NO_INJECTION, Injection
+
+ATTEMPT_LABEL = "forebay.dev/attempt"
+OWNER_NOTE = "forebay.dev/owner"  # annotation "<namespace>/<name>" on what a cache owns
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything decide() may look at. Nothing else exists. `now` in seconds since 1970."""
+
+    cache: Resource
+    settings: Settings
+    now: float
+    groups: Mapping[str, LocalModelNodeGroup] = field(default_factory=dict)  # those of the spec that exist
+    nodes: tuple[Node, ...] = ()
+    model_nodes: tuple[LocalModelNode, ...] = ()
+    jobs: tuple[Job, ...] = ()  # this cache's
+    taken: frozenset[str] = frozenset()  # names of all Jobs in the job namespace
+    claims: tuple[PersistentVolumeClaim, ...] = ()  # of the job namespace, and this cache's serving claims
+    volumes: tuple[PersistentVolume, ...] = ()
+    containers: tuple[ClusterStorageContainer, ...] = ()
+    services: tuple[InferenceService, ...] = ()  # that use this cache
+    credentials: Injection = NO_INJECTION
+    secrets: Mapping[str, Secret] = field(default_factory=dict)  # sources of a tenant's credentials
+    copies: tuple[Secret, ...] = ()  # Secrets made for this cache's Jobs
+    sibling_revision: str = ""  # of another cache with the same storage key
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of a namespaced cache, "" of a cluster-wide one."""
+        return self.cache.namespace
+
+    @property
+    def name(self) -> str:
+        return self.cache.name
+
+    @property
+    def uri(self) -> str:
+        return str(self.cache.spec.get("sourceModelUri") or "")
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """The groups asked for, in order, each once."""
+        return tuple(dict.fromkeys(str(g) for g in self.cache.spec.get("nodeGroups") or ()))
+
+    @property
+    def storage_key(self) -> str:
+        return names.storage_key(self.uri, self.credentials.endpoint)
+
+    @property
+    def status_key(self) -> str:
+        return names.status_key(self.namespace, self.name)
+
+    @property
+    def finalizer(self) -> str:
+        namespaced = isinstance(self.cache, LocalModelNamespaceCache)
+        return names.NAMESPACE_CACHE_FINALIZER if namespaced else names.CACHE_FINALIZER
+
+    @property
+    def revision(self) -> str:
+        """The revision every node shall hold, or "" until it is known."""
+        known = str(self.cache.status.get("revision") or "")
+        return known or self.sibling_revision or self._reported_revision()
+
+    def _reported_revision(self) -> str:
+        for model_node in sorted(self.model_nodes, key=lambda n: n.name):
+            found = self.reported(model_node).get("revision")
+            if found and self.entry_of(model_node) is not None:
+                return str(found)
+        return ""
+
+    def reported(self, model_node: LocalModelNode) -> Json:
+        """What the agent says of this model beyond its state."""
+        return dict((model_node.status.get("models") or {}).get(self.status_key) or {})
+
+    def entry_of(self, model_node: LocalModelNode) -> Json | None:
+        """This cache's entry in the node's list."""
+        return next((e for e in entries(model_node) if self.is_mine(e)), None)
+
+    def is_mine(self, entry: Json) -> bool:
+        """Whether an entry is this cache's: identity is name and namespace."""
+        return entry.get("modelName") == self.name and (entry.get("namespace") or "") == self.namespace
+
+    def owned_labels(self, role: str, group: str = "") -> dict[str, str]:
+        """Labels of an object that this cache owns."""
+        found = {
+            names.UID_LABEL: self.cache.uid,
+            names.CACHE_LABEL: names.label_value(self.name),
+            names.ROLE_LABEL: role,
+        }
+        if self.namespace:
+            found[names.CACHE_NAMESPACE_LABEL] = self.namespace
+        if group:
+            found[names.GROUP_LABEL] = names.label_value(group)
+        return found
+
+    def owner_note(self) -> dict[str, str]:
+        """Annotation that leads back to this cache."""
+        return {OWNER_NOTE: f"{self.namespace}/{self.name}"}
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """One node of the plan: where the copy belongs and how far it is."""
+
+    node: str
+    group: str
+    ready: bool
+    state: NodeState
+    reported: Json = field(default_factory=dict)
+    job: Job | None = None  # the newest
+    attempts: int = 0
+
+
+def entries(model_node: LocalModelNode) -> list[Json]:
+    """spec.localModels."""
+    return list(model_node.spec.get("localModels") or [])
+
+
+def attempt_of(job: Job) -> int:
+    """Which try a download Job is; 1 for one that does not say."""
+    text = job.labels.get(ATTEMPT_LABEL, "1")
+    return int(text) if text.isdigit() else 1
+
+
+def finished(job: Job) -> str:
+    """Complete or Failed once the Job is over, else an empty text."""
+    for condition in job.status.get("conditions") or ():
+        if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True":
+            return str(condition["type"])
+    return ""
+
+
+def over_since(job: Job) -> object:
+    """RFC 3339 time at which the Job was over, or when it was made."""
+    for condition in job.status.get("conditions") or ():
+        if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True":
+            return condition.get("lastTransitionTime") or job.meta.get("creationTimestamp")
+    return job.meta.get("creationTimestamp")

@@ -1,0 +1,1 @@
+"""LocalModelNode: labels on the Node for its ready copies, and an end for lists without a Node."""

@@ -1,0 +1,1 @@
+"""LocalModelNodeGroup: the DaemonSet of its agents, and what its nodes have used and available."""
