@@ -14,8 +14,8 @@ from forebay.api.meta import Key
 def test_a_pod_runs_logs_and_is_removed_with_its_processes(tmp_path: Path) -> None:
     async def body() -> None:
         async with home(tmp_path) as here:
-            pod = await here.pod("one", {"containers": [sh("echo hello $POD; exec sleep 600", env=[{"name": "POD",
-                                 "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}])]})  # fmt: skip
+            name = {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+            await here.pod("one", {"containers": [sh("echo hello $POD; exec sleep 600", env=[name])]})
             pod = await here.until("one", is_ready)
             assert pod.status["phase"] == "Running"
             assert pod.status["podIP"] == "127.0.0.1"

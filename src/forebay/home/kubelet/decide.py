@@ -17,6 +17,7 @@ from forebay.home.kubelet.state import (
     restarts,
 )
 
+SIDECAR_S = 2.0
 RESET_S = 600.0  # a run this long forgets the crashes before it
 DEADLINE = Outcome(
     "Failed", "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
@@ -128,6 +129,8 @@ def _stopping(plan: PodPlan, seen: PodSeen, outcome: Outcome | None, now: float)
         return Decision((Remove(),) if seen.deleting_grace_s is not None else (), None, (), outcome)
     first = [c for c in running if c.role != "sidecar"] or list(reversed(running))
     grace = plan.grace_s if seen.deleting_grace_s is None else seen.deleting_grace_s
+    if first[0].role == "sidecar":
+        grace = _rest_of(grace, seen, now)
     actions: list[Action] = []
     times: list[float | None] = []
     for container in first:
@@ -135,6 +138,12 @@ def _stopping(plan: PodPlan, seen: PodSeen, outcome: Outcome | None, now: float)
         actions += [action] if action else []
         times.append(at)
     return Decision(tuple(actions), _soonest(times), (), outcome)
+
+
+def _rest_of(grace_s: float, seen: PodSeen, now: float) -> float:
+    """Sidecars get what the containers left of the grace, and two seconds at least (if there is any)."""
+    begun = min((c.stop_at for c in seen.containers.values() if c.stop_at is not None), default=now)
+    return max(min(SIDECAR_S, grace_s), grace_s - (now - begun))
 
 
 def _stop(

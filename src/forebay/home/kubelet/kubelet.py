@@ -74,6 +74,11 @@ class Kubelet:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
+    def pids(self, namespace: str, name: str) -> dict[str, int]:
+        """First process of every running container of a pod; {} for a pod that is not here."""
+        found = (w for w in self._workers.values() if w.pod.key == Key(namespace, name))
+        return next((worker.pids for worker in found), {})
+
     def stats(self) -> dict[Key, dict[str, stats.Usage]]:
         """Memory and CPU of every running container, by pod and container."""
         workers = list(self._workers.values())

@@ -176,8 +176,8 @@ def _conditions(about: About, plan: PodPlan, seen: PodSeen, phase: str, now: flo
     gates = _gates(about, before)
     ready = containers
     if containers[0] == "True" and gates:
-        ready = ("False", "ReadinessGatesNotReady", f'corresponding condition of pod readiness gate "{gates[0]}" does '
-                 "not exist or is not True.")  # fmt: skip
+        gate = f'corresponding condition of pod readiness gate "{gates[0]}" does not exist or is not True.'
+        ready = ("False", "ReadinessGatesNotReady", gate)
     running = seen.mounted and not finished
     initial = ("True", "", "")
     if not initialized(plan, seen) and phase != "Succeeded":
