@@ -407,7 +407,7 @@ async def s6_a_pod_gets_its_defaults(w: World) -> None:
 
 
 def without_injected_token(raw: Json) -> Json:
-    """A pod without what the ServiceAccount admission adds under a drawn name."""
+    """A pod without what the ServiceAccount admission adds: the account, and a volume under a drawn name."""
     raw = json.loads(json.dumps(raw))
     drawn = re.compile(r"kube-api-access-\w+")
     raw["spec"]["volumes"] = [v for v in raw["spec"].get("volumes", []) if not drawn.match(v["name"])]
@@ -415,6 +415,10 @@ def without_injected_token(raw: Json) -> Json:
         container["volumeMounts"] = [
             m for m in container.get("volumeMounts", []) if not drawn.match(m["name"])
         ]
+    raw["spec"] = {k: v for k, v in raw["spec"].items() if not k.startswith("serviceAccount") and v != []}
+    for container in raw["spec"]["containers"]:
+        if not container["volumeMounts"]:
+            container.pop("volumeMounts")
     raw.pop("status", None)
     return raw
 
