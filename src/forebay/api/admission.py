@@ -152,6 +152,8 @@ def _keep_address(new: Json, old: Json) -> None:
     for name in ("clusterIP", "clusterIPs"):
         if was.get(name) and not spec.get(name):
             spec[name] = was[name]
+    if spec.get("clusterIP") != was.get("clusterIP") and spec.get("clusterIPs") == was.get("clusterIPs"):
+        spec["clusterIPs"] = [spec["clusterIP"]]  # a client that knows the old field alone
 
 
 def _give_class(spec: Json, look: Look) -> None:

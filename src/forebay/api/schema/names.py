@@ -13,6 +13,7 @@ from forebay.api import kinds
 from forebay.api.meta import Json, Resource
 from forebay.api.schema import causes
 from forebay.api.schema.causes import Cause
+from forebay.api.schema.tables import is_builtin
 
 ANNOTATIONS_BYTES_MAX = 256 * 1024
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -21,6 +22,7 @@ _DNS1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = f"({_QUALIFIED})?"
 _ENDS = "and must start and end with an alphanumeric character"
+_STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 _QUALIFIED_RULE = f"must consist of alphanumeric characters, '-', '_' or '.', {_ENDS}"
 
 
@@ -152,7 +154,8 @@ def metadata(raw: Json, kind: type[Resource]) -> Iterator[Cause]:
     yield from labels(meta.get("labels"), "metadata.labels")
     yield from annotation_map(meta.get("annotations"), "metadata.annotations")
     yield from _owners(meta.get("ownerReferences") or [])
-    yield from _finalizers(meta.get("finalizers") or [])
+    core = is_builtin(kind) and kind.group != "apiextensions.k8s.io"
+    yield from _finalizers(meta.get("finalizers") or [], core=core)
 
 
 def labels(found: Any, path: str) -> Iterator[Cause]:
@@ -194,14 +197,14 @@ def _owners(found: list[Json]) -> Iterator[Cause]:
             controller = this
 
 
-def _finalizers(found: list[str]) -> Iterator[Cause]:
+def _finalizers(found: list[str], *, core: bool) -> Iterator[Cause]:
     path = "metadata.finalizers"
     for one in found:
-        problems = qualified_name(one)
-        for told in problems:
-            yield causes.invalid(path, one, told)
-        if not problems and "/" not in one and one not in ("orphan", "foregroundDeletion", "kubernetes"):
-            told = "name is neither a standard finalizer name nor is it fully qualified"
+        for told in qualified_name(one):
             yield causes.invalid(path, one, told)
     if "orphan" in found and "foregroundDeletion" in found:
         yield causes.invalid(path, found, "finalizer orphan and foregroundDeletion cannot be both set")
+    for index, one in enumerate(found) if core else ():
+        if "/" not in one and one not in _STANDARD_FINALIZERS:
+            told = "name is neither a standard finalizer name nor is it fully qualified"
+            yield causes.invalid(f"{path}[{index}]", one, told)
