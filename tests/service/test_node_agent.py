@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import threading
 from contextlib import asynccontextmanager
@@ -81,7 +82,8 @@ class World:
                   "containers": [{"name": "c", "image": "i", "volumeMounts": [mount]}],
                   "volumes": [{"name": "v", "emptyDir": {}}]}}},
         ))  # fmt: skip
-        made.raw["status"] = {"conditions": [{"type": c, "status": "True", "message": m} for c, m in conditions],
+        made.raw["status"] = {"conditions": [{"type": c, "status": "True", "message": m} for c,
+        m in conditions],
                               "active": 0 if conditions else 1}  # fmt: skip
         await self.store.update_status(made)
 
@@ -107,7 +109,7 @@ class World:
             async with asyncio.timeout(within_s):
                 while True:
                     found = what()
-                    if asyncio.iscoroutine(found):
+                    if inspect.isawaitable(found):
                         found = await found
                     if found:
                         return found
@@ -279,11 +281,13 @@ def test_a_pod_that_mounts_the_serving_claim_keeps_the_model(tmp_path):
 def test_what_a_foreign_downloader_wrote_is_adopted_when_its_job_has_succeeded(tmp_path):
     async def story(world):
         uri = "gs://bucket/a"
+        await world.want(a=uri)
+        await world.job("a", subpath=f".forebay/staging/{storage_key(uri)}")
+        await world.until_state("a", "ModelDownloadPending")
         staged = world.root.layout.staged(storage_key(uri)) / "sub"
         staged.mkdir(parents=True)
         (staged / "f").write_bytes(b"foreign")
-        await world.want(a=uri)
-        await world.job("a", subpath=f".forebay/staging/{storage_key(uri)}")
+        await world.want(a=uri, other="gs://bucket/b")  # any event: a foreign downloader tells nothing
         await world.until_state("a", "ModelDownloading")
         await world.job(
             "a", subpath=f".forebay/staging/{storage_key(uri)}", attempt=2, conditions=[("Complete", "")]
@@ -292,7 +296,7 @@ def test_what_a_foreign_downloader_wrote_is_adopted_when_its_job_has_succeeded(t
         view = tmp_path / "root" / "models" / storage_key(uri)
         assert (view / "sub" / "f").read_bytes() == b"foreign"
         assert [file.promised for file in find(world.root, storage_key(uri)).files] == [False]
-        assert not staged.exists()
+        await world.until(lambda: not staged.exists())
 
     in_world(tmp_path, story)
 

@@ -33,7 +33,7 @@ from forebay.node.chores import Chores
 from forebay.node.decide import Seen, Warm, decide
 from forebay.node.dirwatch import watch_folders
 from forebay.node.pods import claims_of, is_starting, key_of_volume, keys_of, pins_of
-from forebay.node.sight import Eyes, Told, entries_of, jobs_of, limit_of, listed
+from forebay.node.sight import Eyes, Told, entries_of, job_view, jobs_of, limit_of, listed
 from forebay.node.status import PROGRESS_EVERY_S, applied, is_urgent, report
 from forebay.store.informer import Informer
 from forebay.store.protocol import Store, Where, edit_status
@@ -172,6 +172,9 @@ class Agent:
             pins=pins_of(pods, self._of_claim),
             pods_known={"pods", "nodes"} <= self._synced,
             waiting=frozenset(waiting),
+            foreign_running=any(
+                v.foreign and v.phase == "active" for v in map(job_view, self._jobs.items.values())
+            ),
             wanted_by_pods=frozenset(k for _, keys in starting for k in keys),
         )
 

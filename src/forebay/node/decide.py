@@ -80,6 +80,7 @@ class Seen:
     trouble: Mapping[str, str] = field(default_factory=dict)
     loose: int = 0  # bytes of blobs that no model names
     stale_parts: bool = False
+    foreign_running: bool = False  # some foreign downloader works on this node
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ def _foreign(seen: Seen) -> list[Action]:
         there = entry.key in seen.copies or (entry.key in seen.staged and entry.key not in seen.trouble)
         if there and (entry.model, entry.key) not in seen.entitled:
             found.append(Entitle(entry))
-    if seen.entries is not None:
+    if seen.entries is not None and not seen.foreign_running:
         busy = {key for key in seen.staged if key in _keys(seen)}
         found += [DropStaged(key) for key in sorted(seen.staged - busy)]
     return found

@@ -35,6 +35,7 @@ class Told:
     pods_known: bool
     waiting: frozenset[str]
     wanted_by_pods: frozenset[str]
+    foreign_running: bool
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Eyes:
             complaints={e.key: why for e in told.entries or () if (why := damage.complaint(root, e.key))},
             trouble=dict(self.trouble),
             loose=sum(gc.loose_blobs(root, blobs.digests(root)).values()),
+            foreign_running=told.foreign_running,
             stale_parts=self._stale_parts(told, asks),
         )
 

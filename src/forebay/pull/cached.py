@@ -24,6 +24,8 @@ from forebay.kit.disk import files_below, make_folders, put, read, remove_tree
 from forebay.kit.failpoints import failpoint
 from forebay.kit.redact import redacted
 from forebay.pull.engine import fetch
+from forebay.pull.folder import Watching
+from forebay.pull.limits import Limits
 from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
 from forebay.sources.archives import unpack
 from forebay.sources.table import resolve
@@ -74,21 +76,17 @@ class Wish:
 
 
 def pull_cached(
-    uri: str,
-    env: Mapping[str, str],
-    *,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-    stop: threading.Event | None = None,
+    uri: str, env: Mapping[str, str], *, watching: Watching | None = None, report: Report | None = None
 ) -> Manifest:
     """Make sure that the model is in the cache, whole and verified, and that this caller may use it.
 
     Resolving with one's own credentials is the entitlement check: it happens for cached content too, which
-    then moves no bytes. Raises the eight errors; the reason is left in the reservation, for the node's
-    status.
+    then moves no bytes. `report` is filled if bytes had to be fetched. Raises the eight errors; the reason is
+    left in the reservation, for the node's status.
     """
     wish = Wish.from_env(uri, env)
     root = open_root(wish.root)
-    work = _Work(root, wish, env, on_progress, stop or threading.Event())
+    work = _Work(root, wish, env, watching or Watching(), report or Report())
     key = wish.key or storage_key(uri)
     with (
         translated(f"the cache {wish.root}"),
@@ -106,6 +104,24 @@ def pull_cached(
     return manifest
 
 
+def puller(env: Mapping[str, str]) -> Callable[[str, Path, Watching], Report] | None:
+    """The `puller` of pull_command() and storage_initializer() where FOREBAY_CACHE_ROOT is set, else None."""
+    if not env.get("FOREBAY_CACHE_ROOT"):
+        return None
+
+    def pull(uri: str, dest: Path, watching: Watching) -> Report:
+        started = time.monotonic()
+        report = Report()
+        manifest = pull_cached(uri, env, watching=watching, report=report)
+        if not report.files:  # it was here
+            report.files = report.files_had = len(manifest.files)
+            report.bytes_total = manifest.size
+            report.wall_s = time.monotonic() - started
+        return report
+
+    return pull
+
+
 @dataclass
 class _Work:
     """One pull, while it runs."""
@@ -113,8 +129,8 @@ class _Work:
     root: Root
     wish: Wish
     env: Mapping[str, str]
-    on_progress: Callable[[Progress], None]
-    stop: threading.Event
+    watching: Watching
+    report: Report
     seconds: dict[str, float] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)  # by path: what is in the blobs
     _told_at: float = 0.0
@@ -197,14 +213,21 @@ class _Work:
                 self.files[done.file.path] = File(done.file.path, done.size, done.sha256, not done.observed)
 
         def tell(progress: Progress) -> None:
-            self.on_progress(progress)
+            self.watching.on_progress(progress)
             if time.monotonic() - self._told_at >= _TELL_EVERY_S:
                 self._told_at = time.monotonic()
                 asker.progress(_told(progress, self.root.now()))
 
         plan = Plan(listing, (source,), layout.part_files(key), layout.damaged, publish)
-        hooks = Hooks(have=lambda file: file.path in self.files, on_progress=tell, stop=self.stop)
-        return fetch(plan, settings=Settings.from_env(self.env), hooks=hooks)
+        hooks = Hooks(
+            have=lambda file: file.path in self.files,
+            on_progress=tell,
+            stop=self.watching.stop or threading.Event(),
+            limits=self.watching.limits or Limits(),
+        )
+        report = fetch(plan, settings=Settings.from_env(self.env), hooks=hooks)
+        vars(self.report).update(vars(report))
+        return report
 
     def _claim(self, key: str, listing: Listing) -> None:
         """Hold on to what is here: promised digests, and those that an interrupted pull has observed."""
