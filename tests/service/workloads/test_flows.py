@@ -320,7 +320,7 @@ async def test_a_service_lists_ready_pods_at_their_real_ports(tmp_path: Path) ->
 async def test_a_pod_that_fits_nowhere_says_why_and_runs_once_there_is_room(tmp_path: Path) -> None:
     async with world(tmp_path, nodes=2) as w:
         pod = Pod.new("big", "default", spec=template({})["spec"])
-        pod.raw["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "64", "nvidia.com/gpu": "1"}}
+        pod.raw["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "64", "nvidia.com/gpu": "1"}}
         await w.store.create(pod)
 
         async def told() -> Any:
@@ -400,7 +400,8 @@ async def test_objects_of_user_defined_kinds_go_with_their_owner(tmp_path: Path)
         names = {"kind": "Dam", "plural": "dams"}
         await w.store.create(CustomResourceDefinition.new("dams.example.com", spec={
             "group": "example.com", "names": names, "scope": "Namespaced",
-            "versions": [{"name": "v1", "served": True, "storage": True}]}))  # fmt: skip
+            "versions": [{"name": "v1", "served": True, "storage": True,
+                          "schema": {"openAPIV3Schema": {"type": "object"}}}]}))  # fmt: skip
         dam = dynamic_kind(api="example.com/v1", kind="Dam", plural="dams")
         owner = await w.store.create(ConfigMap.new("owner", "default"))
         made = dam.new("d", "default")

@@ -11,9 +11,9 @@ from typing import Any
 
 from tests.fakes.instant_kubelet import InstantKubelet
 
+from forebay.api.admission import Rules
 from forebay.api.kinds import Namespace, Pod, StorageClass
-from forebay.api.meta import Json, Key, Resource
-from forebay.api.schema import defaulted
+from forebay.api.meta import Json, Key
 from forebay.errors import Absent
 from forebay.home.workloads import controllers
 from forebay.kit.clock import SystemClock
@@ -41,16 +41,6 @@ class FastClock(SystemClock):
         until = self.now() + timedelta(seconds=seconds)
         while self.now() < until:
             await asyncio.sleep(0.005)
-
-
-class Defaults:
-    """Admission as far as these tests need it: defaults."""
-
-    def prepare(self, kind: type[Resource], new: Json, old: Json | None, verb: str) -> Json:
-        raw = defaulted(new, kind)
-        if kind is Namespace and verb == "create":
-            raw["spec"] = {"finalizers": ["kubernetes"]}
-        return raw
 
 
 class World:
@@ -101,7 +91,7 @@ class World:
 async def world(folder: Path, *, nodes: int = 1) -> AsyncIterator[World]:
     """A home of controllers over a store, without programs."""
     clock = FastClock()
-    store = SqliteStore(folder / "forebay.db", Defaults(), clock=clock)
+    store = SqliteStore(folder / "forebay.db", Rules(), clock=clock)
     await store.open()
     kubelet = InstantKubelet(store, clock=clock)
     await store.create(Namespace.new("default"))

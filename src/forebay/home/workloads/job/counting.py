@@ -80,12 +80,13 @@ def _ended(pod: Pod) -> str | None:
 
 
 def _failures(pods: Sequence[Pod]) -> tuple[datetime | None, int]:
-    """When the last pod failed, and how many failed since the last success."""
+    """When the last pod failed, and how many failed since the last success (times are whole seconds: the
+    success of the same second is the later one)."""
     over = [pod for pod in pods if p.finished(pod)]
-    ended = sorted(((finished_at(pod), _ended(pod)) for pod in over), key=lambda e: e[0])
+    ended = sorted((finished_at(pod), pod.status["phase"] == "Succeeded") for pod in over)
     in_row = 0
-    for _, way in reversed(ended):
-        if way != "failed":
+    for _, succeeded in reversed(ended):
+        if succeeded:
             break
         in_row += 1
     return (ended[-1][0], in_row) if in_row else (None, 0)

@@ -25,8 +25,8 @@ _TYPES = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 class Seen:
     """A node, how long it has been silent, and the pods bound to it.
 
-    Silence is measured by our own steady clock from the moment a lease was seen to change: a laptop that slept
-    for an hour has not lost its nodes.
+    Silence is measured by our own steady clock from the moment a lease was seen to change: a laptop that
+    slept for an hour has not lost its nodes.
     """
 
     node: Node
