@@ -21,7 +21,7 @@ from forebay.pull.buffers import Buffers
 from forebay.pull.digests import Digests
 from forebay.pull.model import MIB, Finished, Settings
 from forebay.pull.parts import Lock, Part
-from forebay.pull.plan import Ranges, next_segment, segment_bytes
+from forebay.pull.plan import Ranges, next_segment, segment_bytes, usual_segment
 from forebay.sources.types import RemoteFile, Source
 from forebay.sources.wire.conn import Trust
 from forebay.sources.wire.heads import Where
@@ -148,16 +148,18 @@ class Board:
         self.hashable: deque[Transfer] = deque()
         self.verified: deque[Finished | Transfer] = deque()
         self.batches = 0
-        files = min(4, len(big)) + (1 if small and big else min(4, -(-len(small) // 64)))
+        files = min(4, len(big) + -(-len(small) // 64))
         self.target = max(1, min(settings.connections_max, settings.connections_start or files))
 
     # --- workers ---
 
-    def claim(self, worker: int) -> Work | None:
-        """Work for a worker; waits for some; None when the pull is over."""
+    def claim(self, worker: int, pace: float) -> Work | None:
+        """Work for a worker that moves `pace` bytes per second (0: not known yet); waits for some; None when the
+        pull is over.
+        """
         with self.changed:
             while not self.over:
-                if worker < self.target and (work := self._pick()):
+                if worker < self.target and (work := self._pick(pace)):
                     return work
                 self.changed.wait(0.5)
         return None
@@ -172,7 +174,7 @@ class Board:
         """Whether one more worker would find something to do."""
         return bool(self.waiting) or len(self.small) > 64 or any(self._next(t, 1) for t in self.open)
 
-    def _pick(self) -> Work | None:
+    def _pick(self, pace: float) -> Work | None:
         big = bool(self.waiting) or any(self._next(t, 1) for t in self.open)
         if self.small and self.batches < (max(1, self.target // 4) if big else self.target):
             return self._batch()
@@ -181,7 +183,7 @@ class Board:
         # The file with the fewest connections first: each file's bytes then come in order, and hashing
         # keeps up.
         for transfer in sorted(self.open, key=lambda t: len(t.active)):
-            piece = self._next(transfer, self._segment())
+            piece = self._next(transfer, self._segment(pace))
             if piece is not None:
                 claim = Claim(transfer, *piece, transfer.epoch, transfer.single)
                 transfer.active.append(claim)
@@ -197,10 +199,11 @@ class Board:
         self.batches += 1
         return Batch(batch)
 
-    def _segment(self) -> int:
+    def _segment(self, pace: float) -> int:
+        usual = usual_segment(pace, self.settings.segment_bytes)
         left = sum((t.size or 0) - t.done.total for t in self.open) + sum(t.size or 0 for t in self.waiting)
         least = min(4 * MIB, self.settings.segment_bytes)
-        return segment_bytes(left, self.target, usual=self.settings.segment_bytes, least=least)
+        return segment_bytes(left, self.target, usual=usual, least=least)
 
     def _next(self, transfer: Transfer, most: int) -> tuple[int, int | None] | None:
         if transfer.size is None or transfer.single:

@@ -21,7 +21,7 @@ from forebay.pull.hashing import Committer, Hasher
 from forebay.pull.model import Hooks, Plan, Progress, Report, Settings
 from forebay.pull.opening import transfers
 from forebay.pull.parts import disk_errors
-from forebay.pull.tuner import IdleCores, Tuner
+from forebay.pull.tuner import IdleCores, Sight, Tuner
 from forebay.pull.worker import Shared, Worker
 from forebay.sources.paths import check_together
 
@@ -65,7 +65,6 @@ class _Pull:
         self._tuner = Tuner(self._board.target, settings.connections_max)
         self._idle = IdleCores()
         self._speed: deque[tuple[float, int]] = deque(maxlen=50)
-        self._resumed = 0
         self._most = 0
 
     def run(self) -> Report:
@@ -119,17 +118,19 @@ class _Pull:
             board.asked_slower = False
             target = self._tuner.slow_down(now)
         else:
-            target = self._tuner.seen(
-                now=now, moved=self._moved(), idle=self._idle_cores(), wanting=board.wanting
-            )
+            target = self._tuner.seen(self._sight(now))
         self._most = max(self._most, sum(w.busy for w in self._workers))
         if target != board.target:
             with board.changed:
                 board.target = target
                 board.changed.notify_all()
 
-    def _idle_cores(self) -> float:
-        return self._idle()
+    def _sight(self, now: float) -> Sight:
+        """What the tuner may look at."""
+        spent = [sum(w.watch.seconds[p] for w in self._workers) for p in ("network", "wait", "disk", "buffers")]
+        return Sight(
+            now, self._moved(), self._idle(), self._board.wanting, spent[0] + spent[1], spent[2] + spent[3]
+        )
 
     def _finish(self) -> None:
         """Everyone out: aborted reads return at once, disk writes within their block."""
@@ -198,6 +199,7 @@ class _Pull:
             bytes_by_origin=self._by_origin(), seconds=dict(seconds), wall_s=time.monotonic() - self._started,
             connections_most=self._most, cpu_s=_cpu_s() - self._cpu,
             requests=sum(w.asker.requests for w in self._workers), retries=self._board.retries,
+            bytes_read_back=sum(h.read_back for h in self._hashers),
             notes=list(self._board.notes),
         )  # fmt: skip
 

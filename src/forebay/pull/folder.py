@@ -108,8 +108,8 @@ class _Folder:
         known = self._known.get(file.path, {})
         same = known.get("identity") == journal.identity(file, self._base)
         if self.listing.unpack:
-            paths = known.get("unpacked", {})
-            return same and bool(paths) and all(_stat(self.dest / p) == s for p, s in paths.items())
+            paths = known.get("unpacked")
+            return same and isinstance(paths, dict) and bool(paths) and all(_stat(self.dest / p) == s for p, s in paths.items())
         seen = _stat(self.dest / file.path)
         if seen is None or (file.size is not None and seen[0] != file.size):
             return False

@@ -106,6 +106,7 @@ class Report:
     cpu_s: float = 0.0
     requests: int = 0
     retries: int = 0
+    bytes_read_back: int = 0  # written before their turn, read again for hashing
     notes: list[str] = field(
         default_factory=list
     )  # what a person should know: who was avoided, what fell back

@@ -38,7 +38,8 @@ def open_transfer(transfer: Transfer, *, direct: bool, have: Callable[[RemoteFil
     transfer.digests = Digests(transfer.file, transfer.size)
     if entry is None:
         with disk_errors(f"clear {transfer.path}"):
-            transfer.path.open("r+b").truncate(0)
+            with transfer.path.open("r+b") as part:
+                part.truncate(0)
         return "open"
     on_disk = transfer.path.stat().st_size
     kept = Ranges((a, min(b, on_disk)) for a, b in entry.done if a < on_disk)

@@ -75,6 +75,19 @@ def next_segment(taken: Ranges, size: int, most: int) -> tuple[int, int] | None:
     return start, max(start + 1, (start + most) // ALIGN * ALIGN) if most >= ALIGN else start + most
 
 
+SEGMENT_S = 0.6
+
+
+def usual_segment(pace: float, first: int) -> int:
+    """Bytes that one connection moves in a good half second: far more than a round trip, and no long tail.
+
+    `pace` in bytes per second, 0 if it is not known yet (then `first`); between a quarter and eight times `first`.
+    """
+    if not pace:
+        return first
+    return max(first // 4, min(first * 8, int(pace * SEGMENT_S) // ALIGN * ALIGN))
+
+
 def segment_bytes(left: int, workers: int, *, usual: int, least: int) -> int:
     """Size of the next piece: the usual one, smaller towards the end so that all connections finish together."""
     fair = -(-left // (2 * max(1, workers)))

@@ -5,39 +5,47 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What the tuner sees: bytes and thread seconds are totals since the start."""
+
+    now: float
+    moved: int
+    idle: float  # idle cores since the last look
+    wanting: bool  # another connection would find unclaimed work
+    network_s: float  # workers waited for the network
+    local_s: float  # workers waited for the disk or for hashers
+
+
 @dataclass
 class Tuner:
-    """Doubles the number of connections as long as a quarter of the added ones pays and a core is idle.
+    """Doubles the number of connections as long as that pays, a core is idle, and the network is what is waited for.
 
-    `seen()` is called with the bytes moved so far; windows are short at first, since a far origin wants many
-    connections and each window before that is lost time.
+    Windows are short: a far origin wants many connections, and each window before that is lost time.
     """
 
     target: int
     most: int
     window_s: float = 0.35
-    _at: float = 0.0
-    _bytes: int = 0
+    _last: Sight | None = None
     _before: tuple[int, float] | None = None  # (connections, rate) before the last growth
     _frozen_until: float = 0.0
 
-    def seen(self, *, now: float, moved: int, idle: float, wanting: bool) -> int:
-        """The new target. `idle`: idle cores; `wanting`: whether there is unclaimed work for another
-        connection."""
-        if not self._at:
-            self._at, self._bytes = now, moved
+    def seen(self, sight: Sight) -> int:
+        """The number of connections from now on."""
+        last = self._last
+        if last is None or sight.now - last.now < self.window_s:
+            self._last = last or sight
             return self.target
-        seconds = now - self._at
-        if seconds < self.window_s:
+        self._last = sight
+        rate = (sight.moved - last.moved) / (sight.now - last.now)
+        if rate <= 0 or sight.now < self._frozen_until:
             return self.target
-        rate = (moved - self._bytes) / seconds
-        self._at, self._bytes = now, moved
-        if rate <= 0 or now < self._frozen_until:
-            return self.target
+        network_bound = sight.network_s - last.network_s > sight.local_s - last.local_s
         if self._before is not None and not self._paid(rate):
             self.target, self._before = self._before[0], None
-            self._frozen_until = now + 5.0
-        elif wanting and idle > 0.3 and self.target < self.most:
+            self._frozen_until = sight.now + 5.0
+        elif sight.wanting and network_bound and sight.idle > 0.3 and self.target < self.most:
             self._before = (self.target, rate)
             self.target = min(self.most, self.target * 2)
         else:

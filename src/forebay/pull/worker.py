@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -58,6 +59,7 @@ class Worker:
     watch: Watch = field(default_factory=Watch)
     moved: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     busy: bool = False
+    pace: float = 0.0  # bytes per second of the last piece
 
     def __post_init__(self) -> None:
         shared = self.shared
@@ -83,7 +85,7 @@ class Worker:
     def _claim(self) -> Opening | Batch | Claim | None:
         self.busy = False
         with self.watch.phase("idle"):
-            work = self.shared.board.claim(self.index)
+            work = self.shared.board.claim(self.index, self.pace)
         self.busy = work is not None
         return work
 
@@ -108,6 +110,7 @@ class Worker:
     def _fetch(self, claim: Claim) -> None:
         piece = _Piece(claim)
         board = self.shared.board
+        start, began = claim.start, time.monotonic()
         try:
             while board.current(claim) and (claim.end is None or claim.start < claim.end):
                 self._attempt(piece)
@@ -116,6 +119,7 @@ class Worker:
         finally:
             if piece.buffer is not None:
                 board.buffers.give(piece.buffer)
+            self.pace = (claim.start - start) / max(1e-6, time.monotonic() - began)
             board.release(claim)
 
     def _attempt(self, piece: _Piece) -> None:

@@ -1,0 +1,103 @@
+"""Where S3 is and who we are there: AWS variables, KServe's secret shapes and storage settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from forebay.errors import Invalid
+from forebay.sources.settings import flag
+
+DEFAULT = "https://s3.amazonaws.com"
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """`env` is the environment with KServe's storage settings laid over it."""
+
+    endpoint: str
+    region: str
+    virtual: bool
+    anonymous: bool
+    verify: bool
+    env: Mapping[str, str] = field(repr=False)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is Amazon's own service."""
+        return self.endpoint.endswith(".amazonaws.com")
+
+
+def s3_settings(env: Mapping[str, str]) -> S3Settings:
+    """From AWS_ENDPOINT_URL(_S3), KServe's S3_ENDPOINT with S3_USE_HTTPS, AWS_DEFAULT_REGION or AWS_REGION,
+    S3_VERIFY_SSL, S3_USER_VIRTUAL_BUCKET (its spelling), S3_USE_ACCELERATE, awsAnonymousCredential, AWS_CA_BUNDLE,
+    and on top STORAGE_CONFIG and STORAGE_OVERRIDE_CONFIG (JSON; the override wins). Raises Invalid.
+    """
+    merged = {**env, **_overlay(env)}
+    region = merged.get("AWS_DEFAULT_REGION") or merged.get("AWS_REGION") or "us-east-1"
+    endpoint = _endpoint(merged, region)
+    known = endpoint.endswith(".amazonaws.com")
+    virtual = flag(merged, "S3_USER_VIRTUAL_BUCKET", default=known)
+    return S3Settings(
+        endpoint, region, virtual, flag(merged, "awsAnonymousCredential"), flag(merged, "S3_VERIFY_SSL", True), merged
+    )  # fmt: skip
+
+
+def _endpoint(env: Mapping[str, str], region: str) -> str:
+    text = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or env.get("S3_ENDPOINT") or ""
+    if not text:
+        if flag(env, "S3_USE_ACCELERATE"):
+            return "https://s3-accelerate.amazonaws.com"
+        return f"https://s3.{region}.amazonaws.com"
+    if "://" not in text:
+        text = f"{'https' if flag(env, 'S3_USE_HTTPS', True) else 'http'}://{text}"
+    return text.rstrip("/")
+
+
+_NAMES = {
+    "endpoint_url": "AWS_ENDPOINT_URL",
+    "access_key_id": "AWS_ACCESS_KEY_ID",
+    "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "session_token": "AWS_SESSION_TOKEN",
+    "region": "AWS_DEFAULT_REGION",
+    "default_region": "AWS_DEFAULT_REGION",
+    "verify_ssl": "S3_VERIFY_SSL",
+    "anonymous": "awsAnonymousCredential",
+    "ca_bundle": "AWS_CA_BUNDLE",
+}
+
+
+def _overlay(env: Mapping[str, str]) -> dict[str, str]:
+    """KServe's storage settings as variables: known keys by the table, the others are not S3's business."""
+    out: dict[str, str] = {}
+    for name in ("STORAGE_CONFIG", "STORAGE_OVERRIDE_CONFIG"):
+        if not env.get(name):
+            continue
+        try:
+            body: Any = json.loads(env[name])
+        except ValueError as error:
+            raise Invalid(f"{name} is not JSON") from error
+        if not isinstance(body, dict):
+            raise Invalid(f"{name} must be a JSON object")
+        for key, value in body.items():
+            if key in _NAMES and value not in (None, ""):
+                out[_NAMES[key]] = str(value)
+    return out
+
+
+def session_for(settings: S3Settings) -> Any:
+    """A botocore session that finds credentials: given keys first, then its own chain.
+
+    The chain reads the process environment and files; what `settings.env` says of keys, profile and role wins.
+    """
+    import botocore.session
+
+    env = settings.env
+    session = botocore.session.Session(profile=env.get("AWS_PROFILE") or None)
+    if env.get("AWS_ACCESS_KEY_ID") and env.get("AWS_SECRET_ACCESS_KEY"):
+        session.set_credentials(
+            env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], env.get("AWS_SESSION_TOKEN") or None
+        )
+    return session
