@@ -231,7 +231,7 @@ def test_a_posted_kind_is_served_and_vanishes(apiserver: ApiServer, ns: str) -> 
     assert apiserver("get", "-n", ns, "wd", "w", "-o", "jsonpath={.spec.colour}") == "red"
     assert "size" in apiserver("explain", "widgets.spec")
     many = apiserver.run("apply", "-n", ns, "-f", "-", stdin=WIDGET.replace("size: 2", "size: 0"))
-    assert 'Widget.example.test "w" is invalid: spec.size: Invalid value: 0' in many.err.replace("The ", "")
+    assert 'The Widget "w" is invalid: spec.size: Invalid value: 0' in many.err
     unknown = apiserver.run(
         "create", "-n", ns, "-f", "-", stdin=WIDGET.replace("{size: 2}", "{size: 2, x: 1}")
     )
@@ -241,7 +241,8 @@ def test_a_posted_kind_is_served_and_vanishes(apiserver: ApiServer, ns: str) -> 
     assert "deprecated" in apiserver.run("get", "-n", ns, "widgets.v1beta1.example.test").err
     apiserver("delete", "crd", "widgets.example.test")
     gone = apiserver.run("get", "-n", ns, "widgets")
-    assert gone.code == 1 and "the server doesn't have a resource type" in gone.err
+    assert gone.code == 1 and "the server could not find the requested resource" in gone.err
+    assert "widgets" not in apiserver("api-resources")
     apiserver("create", "-f", "-", stdin=WIDGETS)
     assert apiserver("get", "-n", ns, "widgets", "--no-headers") == ""
     apiserver("delete", "crd", "widgets.example.test")

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from forebay.api.meta import Json
 from forebay.errors import ForebayError
 from forebay.home.apiserver import (
     authz,
@@ -48,6 +49,7 @@ _VERBS: dict[str, Verb] = {
     "update": verbs.update, "patch": patch.patch, "delete": verbs.delete,
     "deletecollection": verbs.deletecollection,
 }  # fmt: skip
+_NEEDS_NAME = {"update": True, "patch": True, "create": False}
 _OF_STATUS: dict[str, Verb] = {"get": verbs.get, "update": verbs.update, "patch": patch.patch}
 _SPECIAL: dict[tuple[str, str], dict[str, Verb]] = {
     ("pods", "log"): {"get": logs.log},
@@ -153,6 +155,7 @@ class Server:
             kind = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
             response.headers["Content-Type"] = kind
             return response
+        found: Json | None = None
         match path.strip("/").split("/"):
             case [""]:
                 found = {"paths": ["/api", "/apis", "/openapi/v3", "/version", *_HEALTH]}
@@ -166,8 +169,6 @@ class Server:
                 found = discovery.group(registry, name)
             case ["apis", name, v]:
                 found = discovery.resources(registry, name, v)
-            case _:
-                found = None
         if found is None:
             raise no_such_resource()
         return output.respond(found)
@@ -211,6 +212,7 @@ def _verb(op: Operation, served: Served) -> Verb:
     if table is None:
         raise no_such_resource()
     verb = table.get(op.verb)
-    if verb is None or (op.verb == "create" and op.name and not sub):
+    wrong_place = not sub and op.verb in _NEEDS_NAME and _NEEDS_NAME[op.verb] is not bool(op.name)
+    if verb is None or wrong_place:
         raise no_such_method()
     return verb

@@ -70,7 +70,7 @@ def choose_container(pod: Pod, asked: str) -> str:
         return asked
     containers, inits = names["containers"], names["initContainers"]
     if len(containers) == 1:
-        return containers[0]
+        return str(containers[0])
     told = f"a container name must be specified for pod {pod.name}, choose one of: [{' '.join(containers)}]"
     raise bad_request(told + (f" or one of the init containers: [{' '.join(inits)}]" if inits else ""))
 

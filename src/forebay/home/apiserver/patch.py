@@ -25,7 +25,7 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = ("application/apply-patch+yaml", "application/apply-patch+cbor")
 OPERATIONS_MAX = 10_000
-ATTEMPTS_MAX = 5
+ATTEMPTS_MAX = 50  # every lost round is a round that another writer won
 
 
 async def patch(call: Call) -> Response:
@@ -97,7 +97,8 @@ def changed(call: Call, stored: Json, media: str, change: Any) -> Json:
         case "application/json-patch+json":
             return apply_json_patch(current, change)
         case "application/merge-patch+json":
-            return schema.json_merge(current, change)
+            merged: Json = schema.json_merge(current, change)
+            return merged
         case _:
             return schema.strategic_merge(current, change, call.served.kind)
 

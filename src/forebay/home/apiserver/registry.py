@@ -23,7 +23,7 @@ class Served:
     """One kind under one group and version.
 
     `stored` is the kind under which the store keeps it; `to_wire` and `from_wire` turn one form into the
-    other (the two groups of Event share their objects). `deprecated` is a warning for every answer ("" for none).
+    other (the two groups of Event share their objects). `deprecated` is a warning for every answer, or "".
     """
 
     kind: type[Resource]

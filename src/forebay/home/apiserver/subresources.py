@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from starlette.responses import Response
 
-from forebay.api import selectors
+from forebay.api import schema, selectors
 from forebay.api.kinds import Namespace, Pod
 from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Clash
@@ -73,9 +72,8 @@ async def scale(call: Call) -> Response:
 
 
 def _merged(current: Json, change: Json) -> Json:
-    from forebay.api import schema
-
-    return schema.json_merge(copy.deepcopy(current), change)
+    merged: Json = schema.json_merge(current, change)
+    return merged
 
 
 async def _set(call: Call, asked: Json) -> Resource:

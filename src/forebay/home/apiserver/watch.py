@@ -6,7 +6,7 @@ Source: Kubernetes' API concepts, "Efficient detection of changes" and "Streamin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from starlette.responses import Response, StreamingResponse
 
@@ -57,7 +57,7 @@ def _check(call: Call) -> None:
         check_revision(call)
 
 
-async def _lines(call: Call, where: Where, timeout_s: float) -> AsyncIterator[bytes]:
+async def _lines(call: Call, where: Where, timeout_s: float) -> AsyncGenerator[bytes]:
     loop = asyncio.get_running_loop()
     until = loop.time() + timeout_s
     events = _events(call, where)
@@ -88,7 +88,7 @@ def _error(error: Clash) -> Json:
     return {"type": "ERROR", "object": body(refusal_of(error, About()))}
 
 
-async def _events(call: Call, where: Where) -> AsyncIterator[Json]:
+async def _events(call: Call, where: Where) -> AsyncGenerator[Json]:
     since = call.query.text("resourceVersion")
     bookmarks = call.query.flag("allowWatchBookmarks")
     initial = call.query.text("sendInitialEvents")
