@@ -121,13 +121,11 @@ def _into_cache(uri: str, dest: Path, watching: Watching) -> Report:
     from forebay.pull.cached import pull_cached
     from forebay.pull.model import Report
 
-    whole = pull_cached(uri, os.environ, on_progress=watching.on_progress, stop=watching.stop)
-    return Report(
-        files=len(whole.files),
-        bytes_total=sum(file.size for file in whole.files),
-        bytes_by_origin=dict(whole.sources),
-        seconds=dict(whole.phases),
-    )
+    report = Report()
+    whole = pull_cached(uri, os.environ, watching=watching, report=report)
+    report.files = report.files or len(whole.files)
+    report.bytes_total = report.bytes_total or whole.size
+    return report
 
 
 def run_hub(arguments: Sequence[str]) -> int:
