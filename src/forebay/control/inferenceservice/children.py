@@ -26,9 +26,14 @@ _ROLLING: Json = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0
 
 
 def child_name(service: InferenceService, predictor: Predictor) -> str:
-    """Name of Deployment, Service and autoscaler."""
+    """Name of Deployment and autoscaler."""
     plain = names.predictor(service.name, str(predictor.raw.get("name") or ""))
     return names.fitting(plain, service.name, {})
+
+
+def endpoint_name(service: InferenceService) -> str:
+    """Name of the Service: the same whatever variant serves."""
+    return names.fitting(names.predictor(service.name), service.name, {})
 
 
 def rollout_hash(service: InferenceService, template: Json, source: str) -> str:
@@ -86,9 +91,8 @@ def deployment(seen: Seen, predictor: Predictor, template: Json, plan: Plan, rol
 def endpoint(seen: Seen, predictor: Predictor, template: Json) -> Service:
     """The Service in front of the predictor: port 80 to the container's port."""
     service = seen.service
-    name = child_name(service, predictor)
     item = Service.new(
-        name,
+        endpoint_name(service),
         service.namespace,
         labels=pod_labels(service),
         spec={

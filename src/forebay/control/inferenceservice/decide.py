@@ -43,7 +43,7 @@ def decide(seen: Seen) -> Decision:
     if seen.service.deleting:
         return Decision()  # its children have it as owner and go with it; the cache stays
     predictor = predictor_of(seen.service)
-    name = children.child_name(seen.service, predictor)
+    name = children.endpoint_name(seen.service)
     told = tuple(unsupported(seen.service, predictor))
     if predictor.problem:
         return _refused(seen, name, told, FailureReason.INVALID_PREDICTOR_SPEC, predictor.problem)

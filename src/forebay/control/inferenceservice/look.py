@@ -23,7 +23,7 @@ from forebay.api.meta import Key
 from forebay.control import reading
 from forebay.control.config import Settings
 from forebay.control.credentials import Sources
-from forebay.control.inferenceservice.children import child_name
+from forebay.control.inferenceservice.children import child_name, endpoint_name
 from forebay.control.inferenceservice.model import Seen
 from forebay.control.inferenceservice.predictor import Predictor, predictor_of
 from forebay.kit.clock import Clock
@@ -55,7 +55,7 @@ async def look(store: Store, key: Key, *, system_namespace: str, clock: Clock) -
         containers=(await store.list(ClusterStorageContainer)).items,
         sources=await _sources(store, service, predictor, settings),
         deployment=await reading.maybe(store, Deployment, child),
-        endpoint=await reading.maybe(store, Service, child),
+        endpoint=await reading.maybe(store, Service, Key(key.namespace, endpoint_name(service))),
         autoscaler=await reading.maybe(store, HorizontalPodAutoscaler, child),
         pods=(await store.list(Pod, Where(namespace=key.namespace, labels=label))).items,
         claims=(await store.list(PersistentVolumeClaim, here)).items,

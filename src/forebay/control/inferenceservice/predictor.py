@@ -62,7 +62,6 @@ def unsupported(service: InferenceService, predictor: Predictor) -> list[str]:
     told = {
         "logger": "payloads are not logged", "batcher": "requests are not batched",
         "workerSpec": "only one node serves a replica", "containerConcurrency": "no limit is set",
-        "timeout": "the gateway's own timeout counts",
     }  # fmt: skip
     found += [f"spec.predictor.{name}: {what}" for name, what in told.items() if raw.get(name)]
     if len(raw.get("storageUris") or []) > 1:

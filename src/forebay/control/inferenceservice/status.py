@@ -24,7 +24,7 @@ _LOOPBACK = re.compile(r"(127\.|localhost|\[::1\])")
 class Outcome:
     """What the decision knows when the status is written."""
 
-    name: str  # of Deployment and Service
+    name: str  # of the Service
     plan: Plan | None = None  # the one in effect
     fresh: Plan | None = None  # the one that a rollout of this moment would use
     runtime: Resource | None = None

@@ -154,10 +154,16 @@ def with_model(seen: Seen, predictor: Predictor, plan: Plan, template: Json) -> 
         _mount_claim(seen, plan, spec, read_only=read_only)
     if plan.mode == "cache":
         _require_copy(spec, plan)
-    for entry in main_container(spec).get("env") or []:
-        if predictor.model is None and entry.get("name") == "STORAGE_URI":
-            entry["value"] = plan.mount
+    _say_where(predictor, plan, main_container(spec))
     return found
+
+
+def _say_where(predictor: Predictor, plan: Plan, container: Json) -> None:
+    """The model's folder as a variable too: an engine whose default is not in its args still finds it."""
+    env = merged_env(container.get("env") or [], [{"name": "FOREBAY_MODEL_DIR", "value": plan.mount}])
+    if predictor.model is None:
+        env = [{**e, "value": plan.mount} if e.get("name") == "STORAGE_URI" else e for e in env]
+    container["env"] = env
 
 
 def _mount_claim(seen: Seen, plan: Plan, spec: Json, *, read_only: bool) -> None:

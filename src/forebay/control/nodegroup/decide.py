@@ -75,7 +75,7 @@ def agent_daemonset(group: LocalModelNodeGroup, settings: Settings, namespace: s
         "env": [
             {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
             {"name": "NODE_GROUP", "value": group.name},
-            {"name": "STORAGE_LIMIT", "value": str(group.spec.get("storageLimit") or "")},
+            {"name": "FOREBAY_CACHE_ROOT", "value": names.MODEL_MOUNT},
         ],
         "volumeMounts": [{"name": "models", "mountPath": names.MODEL_MOUNT}],
     }
@@ -115,7 +115,7 @@ def _status(seen: Seen) -> Json:
     matching = {n.name for n in seen.nodes if matches_node(group_terms(seen.group), n)}
     reports = [_report(n, seen.group.name) for n in seen.model_nodes if n.name in matching]
     found: Json = {"nodes": len(matching)}
-    for name, key in (("used", "usedBytes"), ("available", "availableBytes")):
+    for name, key in (("used", "used"), ("available", "available")):
         numbers = [int(r[key]) for r in reports if isinstance(r.get(key), int | float)]
         if numbers:
             found[name] = str(sum(numbers))
