@@ -208,11 +208,16 @@ class ClientConnection(asyncio.Protocol):
             self._current = following
             self.keep_alive = following.keep_alive
             self._proxy.loop.call_soon(self._begin, following)  # not from within: a thousand would nest
+        elif self._refused is not None:
+            self._refuse(*self._refused)
         else:
             self.resume_reading()
 
     def _begin(self, exchange: Exchange) -> None:
         if self._current is exchange and not self._closing:
+            if self._refused is not None and exchange is self._incoming:
+                self._refuse(*self._refused)  # its body will never be whole
+                return
             exchange.begin()
             if not self._queue:
                 self.resume_reading()
@@ -266,9 +271,18 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse(self, status: int, message: str) -> None:
         """The connection's stream of requests cannot be understood any further."""
-        if self._current is not None:  # its answer may be half written, so nothing may follow it
-            self._current.client_gone()
+        current = self._current
+        if current is not None and current is not self._incoming:
+            self._refused = (status, message)  # said when the requests before it are answered
+            self.pause_reading()
+            return
+        if current is not None and not current.t_first:
+            current.keep_alive = self.keep_alive = False
+            current.fail(status, message)
+            return
+        if current is not None:  # its answer is half written, so nothing may follow it
             self._current = None
+            current.client_gone()
             self.cut()
             return
         reply: Reply = self._proxy.site.error(None, status, message)

@@ -33,6 +33,8 @@ def read_request(request: Request) -> tuple[int, str] | None:
         elif lower == b"content-length":
             request.content_length = int(value)
         elif lower == b"transfer-encoding":
+            if value.lower() != b"chunked":
+                return 400, "the only transfer coding is chunked"
             request.chunked = True
         elif lower == b"expect":
             if value.lower() != b"100-continue":
