@@ -30,6 +30,7 @@ from forebay.errors import Unavailable
 from forebay.store.protocol import Store, edit
 
 QUESTION = "What is the capital of France?"
+SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
 HUB_START_S, REACHABLE_S, TIMEOUT_S = 20.0, 30.0, 120.0
 
 
@@ -134,7 +135,7 @@ async def play(programs: Programs, data: Path, objects: list[Resource]) -> None:
         url = await service_url(client, service.name, service.namespace)
         wait_reachable(url, deadline_s=REACHABLE_S)
         click.echo(f"5. ready: {url}\n\n   > {QUESTION}\n   ", nl=False)
-        say(url, model_name(service), [{"role": "user", "content": QUESTION}])
+        say(url, model_name(service), [SYSTEM, {"role": "user", "content": QUESTION}])
         click.echo("\n6. a second replica, from the same copy on disk")
         await scale(client, service.key, 2)
         await two_ready(client, service.key)

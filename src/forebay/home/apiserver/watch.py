@@ -62,25 +62,26 @@ async def _lines(call: Call, where: Where, timeout_s: float) -> AsyncGenerator[b
     until = loop.time() + timeout_s
     events = _events(call, where)
     stopped = asyncio.ensure_future(call.api.stopping.wait())
+    upcoming: asyncio.Future[Json] | None = None
     try:
         while True:
             upcoming = asyncio.ensure_future(anext(events))
-            await asyncio.wait(
-                {upcoming, stopped}, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED
-            )
+            left_s = until - loop.time()
+            await asyncio.wait({upcoming, stopped}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if (
                 not upcoming.done()
             ):  # the time is over, or the server stops: the client resumes from its revision
-                upcoming.cancel()
-                await asyncio.gather(upcoming, return_exceptions=True)
                 return
             yield output.encode(upcoming.result()) + b"\n"
     except Clash as error:
         yield output.encode(_error(error)) + b"\n"
     except StopAsyncIteration:
         return
-    finally:
+    finally:  # also when the client went away in the middle of the wait
         stopped.cancel()
+        if upcoming is not None:
+            upcoming.cancel()
+            await asyncio.gather(upcoming, return_exceptions=True)
         await events.aclose()
 
 
