@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 from urllib.parse import unquote
 
-from forebay.errors import Absent, Clash, Damaged, Denied, Unavailable
+from forebay.errors import Absent, Clash, Damaged, Denied, ForebayError, Unavailable
 from forebay.pull.answers import Asked, Judged, Verdict, judge
 from forebay.pull.board import Board, Claim, Origin, Route
 from forebay.pull.parts import disk_errors
@@ -113,8 +113,8 @@ class Asker:
                 self._refuse(claim, origin, judged)
             to = follow(route.at, head.get("location"))
             route = Route(to, headers_after(route.headers, route.at, to), route.trust)
-        self._damaging(claim, origin, "it redirects in a circle", Unavailable)
-        raise Retry("it redirects in a circle")
+        what = f"{claim.transfer.file.path} from {origin.name}"
+        self._give_up(claim, origin, f"{what} is redirected in a circle: check the address", Unavailable)
 
     def route(self, origin: Origin, file: RemoteFile) -> Route:
         """Where the source says that a file is."""
@@ -219,7 +219,7 @@ class Asker:
         if transfer.size is None and head.content_length is not None:
             self._board.learned_size(claim, head.content_length)
 
-    def _refuse(self, claim: Claim, origin: Origin, judged: Judged) -> None:
+    def _refuse(self, claim: Claim, origin: Origin, judged: Judged) -> NoReturn:
         """Raise what a verdict other than TAKE and REDIRECT means."""
         transfer, board, what = claim.transfer, self._board, f"{claim.transfer.file.path} from {origin.name}"
         match judged.verdict:
@@ -235,13 +235,13 @@ class Asker:
                 if transfer.routes.pop(origin.index, None) is not None:
                     raise Retry(f"the address has expired ({judged.why})", wait_s=0.0)
                 text = f"{what} was refused ({judged.why}): check the credentials and their rights, then pull again"
-                self._damaging(claim, origin, text, Denied)
+                self._give_up(claim, origin, text, Denied)
             case Verdict.CHANGED:
                 board.start_over(transfer, claim.epoch, judged.why)
                 raise GiveBack
             case Verdict.ABSENT:
                 text = f"{what} is not there ({judged.why}) although it was listed: pull again to list anew"
-                self._damaging(claim, origin, text, Absent)
+                self._give_up(claim, origin, text, Absent)
             case Verdict.WRONG if not claim.single and transfer.size is not None:
                 # Perhaps only its ranges are bad: the whole file in one stream is the plainest request
                 # there is.
@@ -250,11 +250,11 @@ class Asker:
                     raise Retry(judged.why, wait_s=0.0)
                 raise GiveBack
             case Verdict.WRONG:
-                self._damaging(claim, origin, f"{what}: {judged.why}", Damaged)
+                self._give_up(claim, origin, f"{what}: {judged.why}", Damaged)
             case _:
-                self._damaging(claim, origin, f"{what} answered {judged.why}", Unavailable)
+                self._give_up(claim, origin, f"{what} answered {judged.why}", Unavailable)
 
-    def _damaging(self, claim: Claim, origin: Origin, why: str, error: type[Exception]) -> None:
+    def _give_up(self, claim: Claim, origin: Origin, why: str, error: type[ForebayError]) -> NoReturn:
         """Go on with the next origin, or raise `error` if there is none."""
         if not self._board.avoid(claim.transfer, origin, why):
             raise error(why)

@@ -85,6 +85,7 @@ class Transfer:
     etags: dict[str, str] = field(default_factory=dict)
     senders: set[str] = field(default_factory=set)
     avoid: dict[int, str] = field(default_factory=dict)  # origin index: why
+    stalls: dict[int, int] = field(default_factory=dict)  # origin index: how often
     routes: dict[int, Route] = field(default_factory=dict)
 
     @property
@@ -209,8 +210,10 @@ class Board:
         if transfer.size is None or transfer.single:
             if transfer.active or not transfer.started:
                 return None
-            start = next((a for a, _ in transfer.done.holes(transfer.size or 1 << 62)), None)
-            return None if start is None else (start, transfer.size)
+            holes = list(transfer.done.holes(1 << 62 if transfer.size is None else transfer.size))
+            if not holes:
+                return None
+            return holes[0][0], None if transfer.size is None else holes[-1][1]
         if not transfer.started:
             return None
         taken = Ranges(transfer.done)
@@ -276,7 +279,13 @@ class Board:
 
     @staticmethod
     def _whole(transfer: Transfer) -> bool:
-        return transfer.size is not None and transfer.cursor >= transfer.size and transfer.started
+        """Whether all is hashed and nobody writes any more (a single stream may write over what was there)."""
+        return (
+            transfer.size is not None
+            and transfer.cursor >= transfer.size
+            and transfer.started
+            and not transfer.active
+        )
 
     def current(self, claim: Claim) -> bool:
         """Whether the claim's file has not started over meanwhile and the pull goes on."""

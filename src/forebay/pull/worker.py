@@ -20,7 +20,7 @@ from forebay.pull.limits import Limits
 from forebay.pull.opening import open_transfer
 from forebay.pull.small import SmallFiles
 from forebay.sources.types import Listing, RemoteFile
-from forebay.sources.wire.conn import Dropped
+from forebay.sources.wire.conn import Dropped, Stalled
 from forebay.sources.wire.heads import WireError
 
 
@@ -46,8 +46,6 @@ class _Piece:
     buffer: mmap.mmap | None = None
     filled: int = 0
     attempts: int = 0
-    renewed: bool = False
-    wrong: int = 0
 
 
 @dataclass(eq=False)
@@ -128,15 +126,16 @@ class Worker:
         origin = self.shared.board.origin(transfer)
         if origin is None:
             raise Unavailable(f"nobody is left to ask for {transfer.file.path}")
-        before = self.moved[origin.name]
+        before = piece.claim.start + piece.filled
         try:
             self._ask_and_take(piece, origin)
         except (Retry, WireError) as error:
             if self.shared.board.over:
                 raise GiveBack from error
-            if self.moved[origin.name] > before:
+            # Only bytes that were kept count, and a stall is a stall: else a server could keep us here for ever.
+            kept = piece.claim.start + piece.filled - before
+            if kept >= self.shared.board.settings.block_bytes and not isinstance(error, Stalled):
                 piece.attempts = 0
-                piece.renewed = False
             self._after_trouble(piece, origin, error)
 
     def _after_trouble(self, piece: _Piece, origin: Origin, error: Exception) -> None:
@@ -144,6 +143,8 @@ class Worker:
         piece.attempts += 1
         board.retries += 1
         wait = getattr(error, "wait_s", None)
+        if isinstance(error, Stalled) and self._stalls_too_often(piece, origin, error):
+            return
         if piece.attempts >= settings.attempts_max:
             what = f"{piece.claim.transfer.file.path} from {origin.name}"
             if not board.avoid(piece.claim.transfer, origin, str(error)):
@@ -157,6 +158,14 @@ class Worker:
                                                most_s=settings.backoff_most_s)  # fmt: skip
         with self.watch.phase("wait"):
             self.shared.stop.wait(min(wait, 300.0))
+
+    def _stalls_too_often(self, piece: _Piece, origin: Origin, error: Exception) -> bool:
+        """Whether a stalling origin is left for another; the only one there is gets all the attempts."""
+        transfer = piece.claim.transfer
+        transfer.stalls[origin.index] = transfer.stalls.get(origin.index, 0) + 1
+        if transfer.stalls[origin.index] < 3:
+            return False
+        return self.shared.board.avoid(transfer, origin, f"it stalls ({error})")
 
     def _ask_and_take(self, piece: _Piece, origin: Origin) -> None:
         claim = piece.claim

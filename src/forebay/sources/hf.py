@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -45,7 +46,10 @@ class HubSource:
     def resolve(self, uri: str, *, revision: str = "") -> Listing:
         """The commit that `uri` means now, and its files. Raises Invalid, Denied, Absent, Unavailable."""
         repo, asked = parse(uri)
-        at = revision or asked or "main"
+        with closing(self._client):
+            return self._resolve(uri, repo, revision or asked or "main")
+
+    def _resolve(self, uri: str, repo: str, at: str) -> Listing:
         info = self._json(f"/api/models/{repo}/revision/{quote(at, safe='')}", repo, at)
         commit = info.get("sha") if isinstance(info, dict) else None
         if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):

@@ -8,6 +8,7 @@ import json
 import netrc
 import posixpath
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -39,7 +40,8 @@ class HttpSource:
         Clash."""
         name = safe_path(posixpath.basename(unquote(urlsplit(uri).path)) or "download")
         request = self._request(uri)
-        reply = self._probe(request)
+        with closing(self._client):
+            reply = self._probe(request)
         size = _size(reply.head)
         etag = reply.head.get("etag")
         strong = etag.strip('"') if etag and not etag.startswith("W/") else ""

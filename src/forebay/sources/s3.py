@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote, urlencode, urlsplit
 from xml.etree import ElementTree
@@ -45,10 +46,8 @@ class S3Source:
         from hashlib import sha256
 
         bucket, key, version = parse(uri)
-        if version:
-            found = [self._version(bucket, key, version)]
-        else:
-            found = self._objects(bucket, key)
+        with closing(self._client):
+            found = [self._version(bucket, key, version)] if version else self._objects(bucket, key)
         facts = "\n".join(f"{f.locator}\0{f.size}\0{f.etag}" for f in found)
         seen = sha256(facts.encode()).hexdigest()
         if revision and revision != seen:

@@ -1,0 +1,72 @@
+"""What the fault tests of pulls share: quick settings, a pull into a folder, and what may never be published."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from forebay.pull import Finished, Hooks, Plan, Report, Settings, fetch
+from forebay.sources.http import HttpSource
+from forebay.sources.types import Listing, RemoteFile, Source
+
+KIB = 1024
+QUICK = Settings(
+    timeout_connect_s=2.0, timeout_stall_s=1.0, attempts_max=4, backoff_first_s=0.01, backoff_most_s=0.05,
+    connections_start=3, connections_max=3, block_bytes=16 * KIB, segment_bytes=64 * KIB, buffers_bytes_max=4 << 20,
+    small_bytes=0, journal_every_s=0.02, redirects_max=4,
+)  # fmt: skip
+
+
+def some_bytes(count: int, seed: int = 1) -> bytes:
+    """Bytes that look random and are the same each time."""
+    return random.Random(seed).randbytes(count)
+
+
+@dataclass
+class Folder:
+    """Where a pull publishes to; what is there is what was promised, or nothing."""
+
+    root: Path
+    published: list[Finished] = field(default_factory=list)
+
+    @property
+    def out(self) -> Path:
+        return self.root / "out"
+
+    @property
+    def parts(self) -> Path:
+        return self.root / "parts"
+
+    @property
+    def damaged(self) -> Path:
+        return self.root / "damaged"
+
+    def publish(self, batch: Sequence[Finished]) -> None:
+        for item in batch:
+            target = self.out / item.file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(item.part, target)
+            self.published.append(item)
+
+    def have(self, file: RemoteFile) -> bool:
+        return (self.out / file.path).exists()
+
+    def fetch(self, listing: Listing, *origins: Source, settings: Settings = QUICK, **hooks: Any) -> Report:
+        plan = Plan(listing, origins, self.parts, self.damaged, self.publish)
+        return fetch(plan, settings=settings, hooks=Hooks(have=self.have, **hooks), env={})
+
+    def pull(self, url: str, *, settings: Settings = QUICK, **hooks: Any) -> Report:
+        source = HttpSource({})
+        return self.fetch(source.resolve(url), source, settings=settings, **hooks)
+
+    def names(self) -> list[str]:
+        return sorted(p.relative_to(self.out).as_posix() for p in self.out.rglob("*") if p.is_file())
+
+
+def quick(**changes: Any) -> Settings:
+    """QUICK with changes."""
+    return replace(QUICK, **changes)
