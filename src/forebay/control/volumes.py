@@ -54,7 +54,7 @@ def serving_volume(group: LocalModelNodeGroup, pair: Pair, key: str) -> Persiste
         if (spec.get(kind) or {}).get("path"):
             spec[kind]["path"] = f"{spec[kind]['path'].rstrip('/')}/models/{key}"
     if "hostPath" in spec:
-        spec["hostPath"].pop("type", None)  # DirectoryOrCreate would make an empty model
+        spec["hostPath"]["type"] = "Directory"  # DirectoryOrCreate would make an empty model
     spec["mountOptions"] = [o for o in spec.get("mountOptions") or [] if o not in ("rw", "ro")] + ["ro"]
     return PersistentVolume.new(pair.volume, labels=pair.labels, annotations=pair.annotations, spec=spec)
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.fakes.serving_world import JOBS, World, condition
 
 from forebay.api import kinds
 from forebay.api.meta import Key
-from tests.fakes.serving_world import JOBS, World, condition
 
 pytestmark = pytest.mark.anyio
 
