@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.service.workloads.world import World, template, world
 
+from forebay.api.admission import Rules
 from forebay.api.kinds import (
     ConfigMap,
     ControllerRevision,
@@ -28,7 +29,8 @@ from forebay.api.kinds import (
     Service,
     ServiceAccount,
 )  # fmt: skip
-from forebay.api.meta import Key, dynamic_kind
+from forebay.api.meta import Json, Key, Resource, dynamic_kind
+from forebay.errors import Denied
 from forebay.home.workloads.pods import active, condition, ready
 from forebay.store.protocol import Where, edit
 
@@ -364,14 +366,20 @@ async def test_a_namespace_is_furnished_and_dies_with_its_content(tmp_path: Path
         assert not await w.pods("team")
 
 
+async def report(w: World, node: str, *, for_s: int) -> None:
+    """Let time pass in which only this node reports."""
+    for _ in range(for_s // 20):
+        w.clock.ahead += timedelta(seconds=20)
+        await w.kubelet.renew(node)
+
+
 async def test_pods_leave_a_node_that_stops_reporting(tmp_path: Path) -> None:
     async with world(tmp_path, nodes=2) as w:
         await w.store.create(deployment())
         await w.until(lambda: rolled_out(w))
         assert {p.spec["nodeName"] for p in await w.pods()} == {"node-0", "node-1"}
         w.kubelet.deaf = {"node-1"}
-        w.clock.ahead += timedelta(seconds=41)
-        await w.kubelet.renew("node-0")
+        await report(w, "node-0", for_s=60)
 
         async def lost() -> Any:
             node = await w.there(Node, "node-1")
@@ -386,10 +394,9 @@ async def test_pods_leave_a_node_that_stops_reporting(tmp_path: Path) -> None:
             return not any(ready(p) for p in await w.pods() if p.spec.get("nodeName") == "node-1")
 
         await w.until(not_ready)
-        w.clock.ahead += timedelta(seconds=301)
+        await report(w, "node-0", for_s=320)
 
         async def moved() -> bool:
-            await w.kubelet.renew("node-0")
             return sum(ready(p) for p in await w.pods() if p.spec.get("nodeName") == "node-0") == 2
 
         await w.until(moved)
@@ -410,3 +417,23 @@ async def test_objects_of_user_defined_kinds_go_with_their_owner(tmp_path: Path)
         await w.store.delete(ConfigMap, owner.key)
         w.clock.ahead += timedelta(seconds=31)
         await w.until(lambda: w.gone(dam, "d"))
+
+
+class Quota(Rules):
+    """Admission that takes no pod."""
+
+    def prepare(self, kind: type[Resource], new: Json, old: Json | None, verb: str) -> Json:
+        if kind is Pod and verb == "create":
+            raise Denied("pods is forbidden: exceeded quota")
+        return super().prepare(kind, new, old, verb)
+
+
+async def test_a_pod_that_the_store_refuses_is_told_on_its_owner(tmp_path: Path) -> None:
+    async with world(tmp_path, rules=Quota()) as w:
+        await w.store.create(deployment())
+
+        async def told() -> set[str]:
+            events = (await w.store.list(Event, Where(namespace="default"))).items
+            return {e.raw["message"] for e in events if e.raw["reason"] == "FailedCreate"}
+
+        assert await w.until(told) == {"Error creating: pods is forbidden: exceeded quota"}

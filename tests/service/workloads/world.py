@@ -88,10 +88,10 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(folder: Path, *, nodes: int = 1) -> AsyncIterator[World]:
+async def world(folder: Path, *, nodes: int = 1, rules: Rules | None = None) -> AsyncIterator[World]:
     """A home of controllers over a store, without programs."""
     clock = FastClock()
-    store = SqliteStore(folder / "forebay.db", Rules(), clock=clock)
+    store = SqliteStore(folder / "forebay.db", rules or Rules(), clock=clock)
     await store.open()
     kubelet = InstantKubelet(store, clock=clock)
     await store.create(Namespace.new("default"))

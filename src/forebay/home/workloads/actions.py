@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from forebay.api.meta import Resource
-from forebay.errors import Absent, Clash
+from forebay.errors import Absent, Clash, ForebayError
 from forebay.kit.clock import Clock
 from forebay.store.events import record
 from forebay.store.protocol import Store
@@ -14,9 +14,13 @@ from forebay.store.protocol import Store
 
 @dataclass(frozen=True)
 class Create:
-    """A new object; that it exists already is success, since names are computed."""
+    """A new object; that it exists already is success, since names are computed.
+
+    When the store refuses it, `owner` (if given) gets the event FailedCreate, as in Kubernetes.
+    """
 
     item: Resource
+    owner: Resource | None = None
 
 
 @dataclass(frozen=True)
@@ -65,22 +69,52 @@ Action = Create | Update | Status | Both | Delete | Note
 async def carry_out(store: Store, actions: Sequence[Action], *, component: str, clock: Clock) -> None:
     """Do them in order; stops at the first error that is not success in disguise, and raises it."""
     for action in actions:
-        match action:
-            case Create(item):
+        await _do(store, action, component=component, clock=clock)
+
+
+async def carry_out_each(store: Store, actions: Sequence[Action], *, component: str, clock: Clock) -> None:
+    """Do them all; one that fails does not stop the others, and the first error is raised at the end.
+
+    For controllers whose one key stands for many objects that have nothing to do with one another. The events
+    that follow a failed write would tell of what did not happen; they are left out.
+    """
+    trouble: ForebayError | None = None
+    failed = False
+    for action in actions:
+        if failed and isinstance(action, Note):
+            continue
+        try:
+            await _do(store, action, component=component, clock=clock)
+            failed = False
+        except ForebayError as error:
+            trouble, failed = trouble or error, True
+    if trouble is not None:
+        raise trouble
+
+
+async def _do(store: Store, action: Action, *, component: str, clock: Clock) -> None:
+    match action:
+        case Create(item, owner):
+            try:
                 await _create(store, item)
-            case Update(item):
-                await store.update(item)
-            case Status(item):
-                await store.update_status(item)
-            case Both(item):
-                stored = await store.update_status(item)
-                rest = item.copy()
-                rest.meta["resourceVersion"] = stored.revision
-                await store.update(rest)
-            case Delete():
-                await _delete(store, action)
-            case Note(about, type_, reason, message):
-                await record(store, about, type_, reason, message, component=component, now=clock.now())
+            except ForebayError as error:
+                if owner is not None:
+                    refusal = Note(owner, "Warning", "FailedCreate", f"Error creating: {error.message}")
+                    await _do(store, refusal, component=component, clock=clock)
+                raise
+        case Update(item):
+            await store.update(item)
+        case Status(item):
+            await store.update_status(item)
+        case Both(item):
+            stored = await store.update_status(item)
+            rest = item.copy()
+            rest.meta["resourceVersion"] = stored.revision
+            await store.update(rest)
+        case Delete():
+            await _delete(store, action)
+        case Note(about, type_, reason, message):
+            await record(store, about, type_, reason, message, component=component, now=clock.now())
 
 
 async def _create(store: Store, item: Resource) -> None:

@@ -151,7 +151,7 @@ def _created(seen: Seen, nodes: list[str], current: str) -> list[Action]:
             revisions.HASH: current,
             "pod-template-generation": _generation(owner),
         }
-        actions.append(Create(pod))
+        actions.append(Create(pod, owner))
         actions.append(Note(owner, "Normal", "SuccessfulCreate", f"Created pod: {name}"))
     return actions
 

@@ -145,7 +145,7 @@ def _set_actions(world: _World, sizes: dict[str, int]) -> list[Action]:
         was, now = sets.size(rs), sizes[rs.name]
         changed = _with_size(rs, now, world.limits)
         if rs.name not in before or (rs is world.new and not world.exists):
-            actions.append(Create(changed))
+            actions.append(Create(changed, owner))
         elif changed.raw != before[rs.name].raw:
             actions.append(Update(changed))
         if was != now:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forebay.api.kinds import Event, Namespace
 from forebay.api.meta import Key
-from forebay.home.workloads.actions import carry_out
+from forebay.home.workloads.actions import carry_out_each
 from forebay.home.workloads.expiry.decide import decide
 from forebay.home.workloads.wakes import everything
 from forebay.kit.clock import Clock
@@ -26,5 +26,5 @@ class EventExpiry:
     async def reconcile(self, key: Key) -> float | None:
         events = (await self._store.list(Event)).items
         actions = decide(events, self._clock.now())
-        await carry_out(self._store, actions, component=self.name, clock=self._clock)
+        await carry_out_each(self._store, actions, component=self.name, clock=self._clock)
         return LOOK_S

@@ -7,12 +7,13 @@ from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Absent
 from forebay.home.workloads.actions import carry_out
 from forebay.home.workloads.discover import BUILT_IN, kinds
-from forebay.home.workloads.garbage.decide import Seen, decide
+from forebay.home.workloads.garbage.decide import FOREGROUND, ORPHAN, Seen, decide
 from forebay.home.workloads.wakes import ALL
 from forebay.kit.clock import Clock
 from forebay.store.loop import Watch
-from forebay.store.protocol import Store
+from forebay.store.protocol import Store, Where
 
+WAITING_S = 1.0  # a child that is let go by its owner tells nobody
 SWEEP_S = 30.0  # objects of user-defined kinds are not watched but visited
 Place = tuple[type[Resource], Key]
 
@@ -24,7 +25,7 @@ class GarbageCollector:
 
     def __init__(self, store: Store, *, clock: Clock) -> None:
         self._store, self._clock = store, clock
-        self._children: dict[str, dict[Key, Place]] = {}  # owner uid -> what refers to it
+        self._children: dict[str, dict[Key, None]] = {}  # owner uid -> keys of what referred to it
         self._kinds = {(kind.group, kind.plural): kind for kind in BUILT_IN}
         watched = [kind for kind in BUILT_IN if kind not in (Event, CustomResourceDefinition)]
         self.watches: tuple[Watch, ...] = (
@@ -39,12 +40,19 @@ class GarbageCollector:
         if not item.deleting:
             return tuple(keys)
         keys += list(self._children.get(item.uid, ()))
+        if not item.finalizers:
+            self._forget(item)
         return (*keys, *(_key(*place) for o in item.owners if (place := self._place(item, o))))
 
     def _note(self, item: Resource) -> None:
         for owner in item.owners:
-            place = (type(item), item.key)
-            self._children.setdefault(str(owner.get("uid")), {})[_key(*place)] = place
+            self._children.setdefault(str(owner.get("uid")), {})[_key(type(item), item.key)] = None
+
+    def _forget(self, item: Resource) -> None:
+        """It is gone, or as good as gone: nothing of it is kept in mind."""
+        self._children.pop(item.uid, None)
+        for owner in item.owners:
+            self._children.get(str(owner.get("uid")), {}).pop(_key(type(item), item.key), None)
 
     def _place(self, item: Resource, owner: Json) -> Place | None:
         group = str(owner.get("apiVersion", "")).rpartition("/")[0]
@@ -68,7 +76,7 @@ class GarbageCollector:
             return None
         seen = await self._look(item)
         await carry_out(self._store, decide(seen), component=self.name, clock=self._clock)
-        return None
+        return WAITING_S if seen.dependents else None
 
     async def _look(self, item: Resource) -> Seen:
         owners, unknown = dict[str, Resource](), set[str]()
@@ -92,17 +100,15 @@ class GarbageCollector:
             return None
 
     async def _dependents(self, owner: Resource) -> tuple[Resource, ...]:
-        """What really refers to the owner now; the index only says where to look."""
-        if not owner.deleting:
+        """What refers to an owner that waits for it. Read, not remembered: a child that was made a moment ago
+        would be missed, and an orphan's owner would take it along."""
+        if not owner.deleting or not {FOREGROUND, ORPHAN} & set(owner.finalizers):
             return ()
-        index = self._children.get(owner.uid, {})
-        found = []
-        for key, place in list(index.items()):
-            child = await self._get(*place)
-            if child is None or all(o.get("uid") != owner.uid for o in child.owners):
-                index.pop(key, None)
-            else:
-                found.append(child)
+        found: list[Resource] = []
+        for kind in self._kinds.values():
+            if kind.namespaced or not owner.namespace:
+                items = (await self._store.list(kind, Where(namespace=owner.namespace))).items
+                found += [item for item in items if any(o.get("uid") == owner.uid for o in item.owners)]
         return tuple(found)
 
     async def _sweep(self) -> float | None:

@@ -37,13 +37,10 @@ def decide(seen: Seen) -> tuple[Action, ...]:
 
 
 def _foreground(seen: Seen) -> tuple[Action, ...]:
-    blocking = [child for child in seen.dependents if _blocks(child, seen.item)]
-    actions: list[Action] = [
-        Delete(child, propagation="Foreground") for child in seen.dependents if not child.deleting
-    ]
-    if not blocking:
-        actions.append(_without(seen.item, FOREGROUND))
-    return tuple(actions)
+    """The owner waits for those that block it; each of them decides by all its owners whether it goes."""
+    if any(_blocks(child, seen.item) for child in seen.dependents):
+        return ()
+    return (_without(seen.item, FOREGROUND),)
 
 
 def _blocks(child: Resource, owner: Resource) -> bool:

@@ -133,7 +133,7 @@ def _started(seen: Seen, counts: Tally) -> tuple[list[Action], float | None]:
             return [], left_s
     actions: list[Action] = []
     for name in _names(seen, counts, missing):
-        actions.append(Create(_pod(job, name)))
+        actions.append(Create(_pod(job, name), job))
         actions.append(Note(job, "Normal", "SuccessfulCreate", f"Created pod: {name}"))
     return actions, None
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 from forebay.api.kinds import ConfigMap, Namespace, ServiceAccount
 from forebay.api.meta import Key, Resource
-from forebay.errors import Absent
-from forebay.home.workloads.actions import carry_out
+from forebay.errors import Absent, ForebayError
+from forebay.home.workloads.actions import carry_out_each
 from forebay.home.workloads.discover import kinds
 from forebay.home.workloads.namespaces.decide import ROOT_CA, Seen, decide
 from forebay.kit.clock import Clock
 from forebay.store.loop import Watch
 from forebay.store.protocol import Store, Where
+
+log = logging.getLogger(__name__)
 
 
 class NamespaceController:
@@ -32,7 +36,13 @@ class NamespaceController:
         except Absent:
             return None
         decision = decide(Seen(namespace, await self._content(namespace), self._ca_pem))
-        await carry_out(self._store, decision.actions, component=self.name, clock=self._clock)
+        try:
+            await carry_out_each(self._store, decision.actions, component=self.name, clock=self._clock)
+        except ForebayError as error:
+            if not namespace.deleting:
+                raise
+            # what refuses to go now (a cache in use) may go when the rest is gone
+            log.info("namespace %s still holds something: %s", key, error.message)
         return decision.look_again_s
 
     async def _content(self, namespace: Namespace) -> tuple[Resource, ...]:

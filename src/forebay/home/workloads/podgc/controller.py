@@ -6,7 +6,7 @@ from datetime import datetime
 
 from forebay.api.kinds import Node, Pod
 from forebay.api.meta import Key
-from forebay.home.workloads.actions import carry_out
+from forebay.home.workloads.actions import carry_out_each
 from forebay.home.workloads.podgc.decide import Seen, decide
 from forebay.home.workloads.wakes import everything
 from forebay.kit.clock import Clock
@@ -33,5 +33,5 @@ class PodCollector:
         named = {str(pod.spec["nodeName"]) for pod in pods if pod.spec.get("nodeName")} - nodes
         self._missing_since = {node: self._missing_since.get(node, now) for node in named}
         actions = decide(Seen(pods, nodes, self._missing_since, now))
-        await carry_out(self._store, actions, component=self.name, clock=self._clock)
+        await carry_out_each(self._store, actions, component=self.name, clock=self._clock)
         return LOOK_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 from forebay.api.kinds import Node, PersistentVolume, PersistentVolumeClaim, Pod, StorageClass
 from forebay.api.meta import Key
 from forebay.home.workloads import pods as p
-from forebay.home.workloads.actions import carry_out
+from forebay.home.workloads.actions import carry_out_each
 from forebay.home.workloads.scheduler.decide import SCHEDULER, Seen, decide, pending
 from forebay.home.workloads.wakes import ALL, everything
 from forebay.kit.clock import Clock
@@ -40,7 +40,7 @@ class SchedulerController:
             (await self._store.list(StorageClass)).items,
             self._clock.now(),
         )
-        await carry_out(self._store, decide(seen), component=self.name, clock=self._clock)
+        await carry_out_each(self._store, decide(seen), component=self.name, clock=self._clock)
         return None
 
 

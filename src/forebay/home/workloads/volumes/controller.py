@@ -5,7 +5,7 @@ from __future__ import annotations
 from forebay.api.kinds import Node, PersistentVolume, PersistentVolumeClaim, Pod, StorageClass
 from forebay.api.meta import Key
 from forebay.home.workloads import pods as p
-from forebay.home.workloads.actions import carry_out
+from forebay.home.workloads.actions import carry_out_each
 from forebay.home.workloads.volumes.decide import Seen, claims_of, decide
 from forebay.home.workloads.wakes import ALL, everything
 from forebay.kit.clock import Clock
@@ -35,7 +35,7 @@ class VolumeController:
             tuple(pod for pod in (await self._store.list(Pod)).items if claims_of(pod)),
             (await self._store.list(Node)).items,
         )
-        await carry_out(self._store, decide(seen), component=self.name, clock=self._clock)
+        await carry_out_each(self._store, decide(seen), component=self.name, clock=self._clock)
         return None
 
 
