@@ -9,7 +9,7 @@ from pathlib import Path
 from forebay.cache.manifest import Manifest
 from forebay.cache.root import Root
 from forebay.errors import Damaged
-from forebay.kit.disk import Disk, make_folders, remove_tree
+from forebay.kit.disk import Disk, files_below, make_folders, remove_tree
 from forebay.kit.failpoints import failpoint
 
 
@@ -58,11 +58,20 @@ def claim(root: Root, key: str, wanted: Iterable[tuple[str, int]]) -> set[str]:
     with root.locked():
         remove_tree(root.disk, folder)  # links from before a crash say nothing (C7)
         root.disk.mkdir(folder)
+        _drop_second_names(root, key)
         for digest, size in set(wanted):
             if present(root, digest, size):
                 root.disk.link(root.layout.blob(digest), folder / digest)
                 claimed.add(digest)
     return claimed
+
+
+def _drop_second_names(root: Root, key: str) -> None:
+    """A crash during a commit may leave a blob with its part's name too; writing to that part would write to it."""
+    for path in files_below(root.disk, root.layout.part_files(key)):
+        info = root.disk.info(path)
+        if info is not None and info.links > 1:
+            root.disk.unlink(path)
 
 
 def keep(root: Root, key: str, moves: Sequence[tuple[Path, str]]) -> None:

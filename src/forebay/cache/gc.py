@@ -8,7 +8,7 @@ from pathlib import Path
 from forebay.cache import blobs, damage, manifests, views
 from forebay.cache.manifest import load
 from forebay.cache.root import Root
-from forebay.errors import Damaged
+from forebay.errors import Damaged, Unavailable
 from forebay.kit.disk import files_below, read, remove_tree
 from forebay.kit.failpoints import failpoint
 
@@ -98,15 +98,19 @@ def _marked(root: Root) -> set[str]:
 
 
 def _drop_parts(root: Root, keep: Collection[str]) -> int:
+    """Remove what pulls of other models have left; a pull at work holds its lock and is left alone."""
     freed = 0
-    for name in root.disk.list(root.layout.parts):
-        key = name.removesuffix(".lock")
-        if key in keep or root.disk.held(root.layout.part_lock(key)):
+    for key in sorted({name.removesuffix(".lock") for name in root.disk.list(root.layout.parts)} - set(keep)):
+        try:
+            with root.disk.lock(root.layout.part_lock(key), 0):
+                folder = root.layout.part_folder(key)
+                for path in files_below(root.disk, folder):
+                    info = root.disk.info(path)
+                    freed += info.size if info is not None and info.links == 1 else 0
+                remove_tree(root.disk, folder)
+                root.disk.unlink(root.layout.part_lock(key))
+        except Unavailable:
             continue
-        for path in files_below(root.disk, root.layout.parts / name):
-            info = root.disk.info(path)
-            freed += info.size if info is not None and info.links == 1 else 0
-        remove_tree(root.disk, root.layout.parts / name)
     return freed
 
 

@@ -62,6 +62,11 @@ class Manifest:
         """Digest to bytes; a content that appears twice is there once."""
         return {f.sha256: f.size for f in self.files}
 
+    @property
+    def content(self) -> dict[str, str]:
+        """Path to digest: what a view of it shows."""
+        return {f.path: f.sha256 for f in self.files}
+
     def dump(self) -> bytes:
         """The JSON form on disk."""
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1, sort_keys=True).encode()

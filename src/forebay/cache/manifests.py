@@ -43,7 +43,7 @@ def publish(root: Root, manifest: Manifest) -> None:
     """
     with root.locked():
         before = find(root, manifest.key)
-        if before is not None and before.blobs != manifest.blobs:
+        if before is not None and before.content != manifest.content:
             _make_way(root, before)
         blobs.take_in(root, manifest)
         failpoint("cache.publish.blobs")
