@@ -1,4 +1,4 @@
-"""KServe's published schemas, as facts: path -> type, required fields, enums. Written down by hand from its CRDs."""
+"""KServe's published schemas as facts, written down by hand: path -> type, required fields, enums."""
 
 # kind -> (scope, short names, has a status subresource)
 KINDS = {
@@ -13,8 +13,13 @@ KINDS = {
 }
 
 NODE_STATES = [
-    "", "NodeNotReady", "NodeDownloadPending", "NodeDownloading", "NodeDownloaded", "NodeDownloadError",
-]  # fmt: skip
+    "",
+    "NodeNotReady",
+    "NodeDownloadPending",
+    "NodeDownloading",
+    "NodeDownloaded",
+    "NodeDownloadError",
+]
 MODEL_STATES = ["", "ModelDownloadPending", "ModelDownloading", "ModelDownloaded", "ModelDownloadError"]
 
 CACHE = {
@@ -32,40 +37,111 @@ CACHE = {
     "status.nodeStatus": "object",
 }
 POD = {
-    "activeDeadlineSeconds": "integer", "affinity": "object", "automountServiceAccountToken": "boolean",
-    "dnsConfig": "object", "dnsPolicy": "string", "enableServiceLinks": "boolean", "hostAliases": "array",
-    "hostIPC": "boolean", "hostNetwork": "boolean", "hostPID": "boolean", "hostUsers": "boolean",
-    "hostname": "string", "hostnameOverride": "string", "imagePullSecrets": "array", "initContainers": "array",
-    "nodeName": "string", "nodeSelector": "object", "os": "object", "overhead": "object",
-    "preemptionPolicy": "string", "priority": "integer", "priorityClassName": "string", "readinessGates": "array",
-    "resourceClaims": "array", "resources": "object", "restartPolicy": "string", "runtimeClassName": "string",
-    "schedulerName": "string", "schedulingGates": "array", "securityContext": "object", "serviceAccount": "string",
-    "serviceAccountName": "string", "setHostnameAsFQDN": "boolean", "shareProcessNamespace": "boolean",
-    "subdomain": "string", "terminationGracePeriodSeconds": "integer", "tolerations": "array",
-    "topologySpreadConstraints": "array", "volumes": "array",
-}  # fmt: skip
+    "activeDeadlineSeconds": "integer",
+    "affinity": "object",
+    "automountServiceAccountToken": "boolean",
+    "dnsConfig": "object",
+    "dnsPolicy": "string",
+    "enableServiceLinks": "boolean",
+    "hostAliases": "array",
+    "hostIPC": "boolean",
+    "hostNetwork": "boolean",
+    "hostPID": "boolean",
+    "hostUsers": "boolean",
+    "hostname": "string",
+    "hostnameOverride": "string",
+    "imagePullSecrets": "array",
+    "initContainers": "array",
+    "nodeName": "string",
+    "nodeSelector": "object",
+    "os": "object",
+    "overhead": "object",
+    "preemptionPolicy": "string",
+    "priority": "integer",
+    "priorityClassName": "string",
+    "readinessGates": "array",
+    "resourceClaims": "array",
+    "resources": "object",
+    "restartPolicy": "string",
+    "runtimeClassName": "string",
+    "schedulerName": "string",
+    "schedulingGates": "array",
+    "securityContext": "object",
+    "serviceAccount": "string",
+    "serviceAccountName": "string",
+    "setHostnameAsFQDN": "boolean",
+    "shareProcessNamespace": "boolean",
+    "subdomain": "string",
+    "terminationGracePeriodSeconds": "integer",
+    "tolerations": "array",
+    "topologySpreadConstraints": "array",
+    "volumes": "array",
+}
 COMPONENT = POD | {
-    "annotations": "object", "autoScaling": "object", "batcher": "object", "canaryTrafficPercent": "integer",
-    "containerConcurrency": "integer", "containers": "array", "deploymentStrategy": "object", "labels": "object",
-    "logger": "object", "maxReplicas": "integer", "minReplicas": "integer", "scaleMetric": "string",
-    "scaleMetricType": "string", "scaleTarget": "integer", "storageUris": "array", "timeout": "integer",
-}  # fmt: skip
+    "annotations": "object",
+    "autoScaling": "object",
+    "batcher": "object",
+    "canaryTrafficPercent": "integer",
+    "containerConcurrency": "integer",
+    "containers": "array",
+    "deploymentStrategy": "object",
+    "labels": "object",
+    "logger": "object",
+    "maxReplicas": "integer",
+    "minReplicas": "integer",
+    "scaleMetric": "string",
+    "scaleMetricType": "string",
+    "scaleTarget": "integer",
+    "storageUris": "array",
+    "timeout": "integer",
+}
 PREDICTOR = COMPONENT | {
-    "huggingface": "object", "lightgbm": "object", "model": "object", "name": "string", "onnx": "object",
-    "paddle": "object", "pmml": "object", "pytorch": "object", "sklearn": "object",
-    "storageContainerName": "string", "tensorflow": "object", "triton": "object", "workerSpec": "object",
+    "huggingface": "object",
+    "lightgbm": "object",
+    "model": "object",
+    "name": "string",
+    "onnx": "object",
+    "paddle": "object",
+    "pmml": "object",
+    "pytorch": "object",
+    "sklearn": "object",
+    "storageContainerName": "string",
+    "tensorflow": "object",
+    "triton": "object",
+    "workerSpec": "object",
     "xgboost": "object",
-}  # fmt: skip
+}
 MODEL = {
-    "args": "array", "command": "array", "confidential": "object", "env": "array", "envFrom": "array",
-    "image": "string", "imagePullPolicy": "string", "lifecycle": "object", "livenessProbe": "object",
-    "modelFormat": "object", "name": "string", "ports": "array", "protocolVersion": "string",
-    "readinessProbe": "object", "resources": "object", "restartPolicy": "string", "runtime": "string",
-    "runtimeVersion": "string", "securityContext": "object", "startupProbe": "object", "stdin": "boolean",
-    "storage": "object", "storageUri": "string", "terminationMessagePath": "string",
-    "terminationMessagePolicy": "string", "tty": "boolean", "volumeDevices": "array", "volumeMounts": "array",
+    "args": "array",
+    "command": "array",
+    "confidential": "object",
+    "env": "array",
+    "envFrom": "array",
+    "image": "string",
+    "imagePullPolicy": "string",
+    "lifecycle": "object",
+    "livenessProbe": "object",
+    "modelFormat": "object",
+    "name": "string",
+    "ports": "array",
+    "protocolVersion": "string",
+    "readinessProbe": "object",
+    "resources": "object",
+    "restartPolicy": "string",
+    "runtime": "string",
+    "runtimeVersion": "string",
+    "securityContext": "object",
+    "startupProbe": "object",
+    "stdin": "boolean",
+    "storage": "object",
+    "storageUri": "string",
+    "terminationMessagePath": "string",
+    "terminationMessagePolicy": "string",
+    "tty": "boolean",
+    "volumeDevices": "array",
+    "volumeMounts": "array",
     "workingDir": "string",
-}  # fmt: skip
+}
 
 
 def under(prefix: str, fields: dict[str, str]) -> dict[str, str]:
@@ -103,18 +179,42 @@ FIELDS = {
         "spec.supportsMultiModelDownload": "boolean",
         "spec.workloadType": "string",
     },
-    "ServingRuntime": under("spec", {
-        "affinity": "object", "annotations": "object", "builtInAdapter": "object", "containers": "array",
-        "disabled": "boolean", "grpcDataEndpoint": "string", "grpcEndpoint": "string", "hostIPC": "boolean",
-        "httpDataEndpoint": "string", "imagePullSecrets": "array", "labels": "object", "multiModel": "boolean",
-        "nodeSelector": "object", "protocolVersions": "array", "replicas": "integer", "resourceClaims": "array",
-        "schedulerName": "string", "storageHelper": "object", "supportedModelFormats": "array",
-        "tolerations": "array", "volumes": "array", "workerSpec": "object",
-        "supportedModelFormats[].autoSelect": "boolean", "supportedModelFormats[].name": "string",
-        "supportedModelFormats[].priority": "integer", "supportedModelFormats[].version": "string",
-    }),
-    "InferenceService": under("spec.predictor", PREDICTOR) | under("spec.transformer", COMPONENT)
-    | under("spec.explainer", COMPONENT) | under("spec.predictor.model", MODEL) | {
+    "ServingRuntime": under(
+        "spec",
+        {
+            "affinity": "object",
+            "annotations": "object",
+            "builtInAdapter": "object",
+            "containers": "array",
+            "disabled": "boolean",
+            "grpcDataEndpoint": "string",
+            "grpcEndpoint": "string",
+            "hostIPC": "boolean",
+            "httpDataEndpoint": "string",
+            "imagePullSecrets": "array",
+            "labels": "object",
+            "multiModel": "boolean",
+            "nodeSelector": "object",
+            "protocolVersions": "array",
+            "replicas": "integer",
+            "resourceClaims": "array",
+            "schedulerName": "string",
+            "storageHelper": "object",
+            "supportedModelFormats": "array",
+            "tolerations": "array",
+            "volumes": "array",
+            "workerSpec": "object",
+            "supportedModelFormats[].autoSelect": "boolean",
+            "supportedModelFormats[].name": "string",
+            "supportedModelFormats[].priority": "integer",
+            "supportedModelFormats[].version": "string",
+        },
+    ),
+    "InferenceService": under("spec.predictor", PREDICTOR)
+    | under("spec.transformer", COMPONENT)
+    | under("spec.explainer", COMPONENT)
+    | under("spec.predictor.model", MODEL)
+    | {
         "spec.canary[].trafficPercent": "integer",
         "spec.predictor.model.modelFormat.name": "string",
         "spec.predictor.model.modelFormat.version": "string",
@@ -136,7 +236,7 @@ FIELDS = {
         "status.modelStatus.copies.failedCopies": "integer",
         "status.modelStatus.copies.totalCopies": "integer",
     },
-}  # fmt: skip
+}
 
 REQUIRED = {
     "LocalModelCache": {"spec": ["nodeGroups", "sourceModelUri"]},

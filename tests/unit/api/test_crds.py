@@ -62,8 +62,14 @@ def test_states_and_the_immutability_sentence_are_kserves() -> None:
 def test_print_columns_of_an_inference_service_are_kserves() -> None:
     columns = CRDS["InferenceService"]["spec"]["versions"][0]["additionalPrinterColumns"]
     assert [c["name"] for c in columns] == [
-        "URL", "Ready", "Prev", "Latest", "PrevRolledoutRevision", "LatestReadyRevision", "Age",
-    ]  # fmt: skip
+        "URL",
+        "Ready",
+        "Prev",
+        "Latest",
+        "PrevRolledoutRevision",
+        "LatestReadyRevision",
+        "Age",
+    ]
 
 
 @pytest.mark.parametrize("kind", [k.kind for k in OURS])

@@ -84,7 +84,8 @@ spec: {{predictor: {{model: {{modelFormat: {{name: x}}, storageUri: {uri}}}}}}}
         await world.delete(kinds.LocalModelNamespaceCache, "iris", "team")
 
         await world.apply(NAMESPACED.format(name="ours", uri=URI, groups="gpu1"))
-        label = "internal.serving.kserve.io/localmodel: ours, internal.serving.kserve.io/localmodel-namespace: team"
+        prefix = "internal.serving.kserve.io/localmodel"
+        label = f"{prefix}: ours, {prefix}-namespace: team"
         await world.apply(service.format(namespace="team", labels=label, uri=URI))
         message = "LocalModelNamespaceCache team/ours is being used by InferenceService team/user"
         with pytest.raises(Denied, match=message):

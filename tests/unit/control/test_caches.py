@@ -1,4 +1,4 @@
-"""Caches: node states, order of downloads, retries, loss, removal. Rows of KServe's controller tests are ported
+"""Caches: node states, order of downloads, retries, loss, removal. KServe's controller tests are ported
 here as assertions about the stored objects."""
 
 from __future__ import annotations
@@ -516,9 +516,10 @@ async def test_a_claim_of_someone_else_is_not_taken_over(tmp_path: Path) -> None
     async with World(tmp_path) as world:
         await world.node("a", **on("gpu1"))
         claim = kinds.PersistentVolumeClaim.new(
-            "iris", JOBS,
+            "iris",
+            JOBS,
             spec={"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-        )  # fmt: skip
+        )
         await world.store.create(claim)
         await started(world, groups="gpu1")
         await world.settle()

@@ -219,7 +219,9 @@ async def test_the_init_container_gets_the_services_own_credentials(tmp_path: Pa
         await world.apply("""
 apiVersion: v1
 kind: Secret
-metadata: {name: mine, annotations: {serving.kserve.io/s3-endpoint: "minio:9000", serving.kserve.io/s3-usehttps: "0"}}
+metadata:
+  name: mine
+  annotations: {serving.kserve.io/s3-endpoint: "minio:9000", serving.kserve.io/s3-usehttps: "0"}
 stringData: {AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: key}
 ---
 apiVersion: v1
@@ -334,9 +336,11 @@ async def test_the_status_follows_the_pods(tmp_path: Path) -> None:
         assert service.status["modelStatus"]["states"]["targetModelState"] == "Pending"
         assert service.status["clusterServingRuntimeName"] == "kserve-huggingfaceserver"
         pod = kinds.Pod.new(
-            "p", "default", labels={"serving.kserve.io/inferenceservice": "svc"},
+            "p",
+            "default",
+            labels={"serving.kserve.io/inferenceservice": "svc"},
             spec={"containers": [{"name": "kserve-container", "image": "x"}]},
-        )  # fmt: skip
+        )
         await world.store.create(pod)
         from forebay.api.meta import Key
         from forebay.store.protocol import edit_status
@@ -355,10 +359,15 @@ async def test_the_status_follows_the_pods(tmp_path: Path) -> None:
         }
         assert (await now(running))["states"]["targetModelState"] == "Loading"
         ended = {"exitCode": 1, "message": "no such model", "finishedAt": "2026-01-31T12:00:00Z"}
-        failing = {"initContainerStatuses": [{
-            "name": "storage-initializer", "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-            "lastState": {"terminated": ended},
-        }]}  # fmt: skip
+        failing = {
+            "initContainerStatuses": [
+                {
+                    "name": "storage-initializer",
+                    "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                    "lastState": {"terminated": ended},
+                }
+            ]
+        }
         told = await now(failing)
         assert told["transitionStatus"] == "BlockedByFailedLoad"
         assert told["lastFailureInfo"]["message"] == "no such model"
@@ -396,8 +405,11 @@ async def test_the_last_service_that_leaves_takes_claim_and_volume_along_and_the
 
 async def test_volumes_are_left_to_others_where_the_configuration_says_so(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
-        await world.store.create(kinds.ConfigMap.new(
-            "inferenceservice-config", "kserve", data={"localModel": '{"disableVolumeManagement": true}'}))  # fmt: skip
+        await world.store.create(
+            kinds.ConfigMap.new(
+                "inferenceservice-config", "kserve", data={"localModel": '{"disableVolumeManagement": true}'}
+            )
+        )
         for item in shipped():
             if item.kind in ("ClusterServingRuntime",):
                 await world.store.create(item)
@@ -412,7 +424,8 @@ async def test_volumes_are_left_to_others_where_the_configuration_says_so(tmp_pa
 
 async def test_the_url_comes_from_the_configured_path(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
-        ingress = '{"urlScheme": "http", "ingressDomain": "127.0.0.1:8", "pathTemplate": "/serving/{{ .Namespace }}/{{ .Name }}"}'
+        path = "/serving/{{ .Namespace }}/{{ .Name }}"
+        ingress = f'{{"urlScheme": "http", "ingressDomain": "127.0.0.1:8", "pathTemplate": "{path}"}}'
         await prepared(world)
         await world.change(
             kinds.ConfigMap,
@@ -436,7 +449,10 @@ metadata: {{name: svc}}
 spec:
   predictor:
     containers:
-    - {{name: kserve-container, image: my/server, env: [{{name: STORAGE_URI, value: "{URI}"}}], ports: [{{containerPort: 9000}}]}}
+    - name: kserve-container
+      image: my/server
+      env: [{{name: STORAGE_URI, value: "{URI}"}}]
+      ports: [{{containerPort: 9000}}]
 """)
         await world.settle()
         spec = await pods_of(world)
