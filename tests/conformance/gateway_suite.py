@@ -147,7 +147,8 @@ async def a_large_json_body_needs_only_its_model_to_be_routed(world: World) -> N
     client = await world.client()
     picture = "A" * 3_000_000
     for body in (
-        json.dumps({"model": "ns/m", "messages": picture}), json.dumps({"messages": picture, "model": "ns/m"}),
+        json.dumps({"model": "ns/m", "messages": picture}),
+        json.dumps({"messages": picture, "model": "ns/m"}),
     ):  # fmt: skip
         answer = await client.post("/v1/echo", body.encode())
         assert answer.json() == json.loads(body) | {"model": "m"}
@@ -221,10 +222,12 @@ async def what_could_be_read_in_two_ways_is_refused(world: World) -> None:
         post + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
         post + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", post + b"Content-Length: +3\r\n\r\nabc",
         post + b"Content-Length: 3, 3\r\n\r\nabc", post + b"Content-Length : 3\r\n\r\nabc",
-        post + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", post + b"Transfer-Encoding: chunked, identity\r\n\r\n",
+        post + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        post + b"Transfer-Encoding: chunked, identity\r\n\r\n",
         post + b"X: a\r\n folded\r\n\r\n", post + b"X: a\x00b\r\n\r\n", post + b"A: b\rC: d\r\n\r\n",
         b"GET / HTTP/1.1\nHost: g\n\n", post + b"Host: h\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
-        b"GET /a b HTTP/1.1\r\nHost: g\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET * HTTP/1.1\r\nHost: g\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\nHost: g\r\n\r\n", b"\x16\x03\x01\x02\x00\x01",
+        b"GET * HTTP/1.1\r\nHost: g\r\n\r\n",
         b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ):  # fmt: skip
         client = await world.client()
@@ -293,7 +296,8 @@ async def headers_of_one_hop_stay_and_those_of_the_path_are_added(world: World) 
     client = await world.client()
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     lines = (
-        f"traceparent: {trace}\r\nX-Request-Id: mine\r\nX-Forwarded-For: 10.9.8.7\r\nConnection: keep-alive, X-Hop\r\n"
+        f"traceparent: {trace}\r\nX-Request-Id: mine\r\nX-Forwarded-For: 10.9.8.7\r\n"
+        "Connection: keep-alive, X-Hop\r\n"
         "X-Hop: 1\r\nTE: trailers\r\nKeep-Alive: 9\r\nProxy-Connection: x\r\nAuthorization: Bearer t\r\n"
     )
     await client.send(f"GET /serving/ns/m/x HTTP/1.1\r\nHost: outer\r\n{lines}\r\n".encode())

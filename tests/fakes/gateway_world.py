@@ -29,7 +29,8 @@ def objects(name: str, namespace: str = "ns", *, ports: tuple[int, ...] = (), **
     service = Service.new(f"{name}-predictor", namespace, spec={"ports": [{"port": 80, "name": "http"}]})
     slices = [
         EndpointSlice.new(
-            f"{name}-predictor-{slot}", namespace, labels={SERVICE_LABEL: f"{name}-predictor"}, addressType="IPv4",
+            f"{name}-predictor-{slot}", namespace, labels={SERVICE_LABEL: f"{name}-predictor"},
+             addressType="IPv4",
             ports=[{"name": "http", "port": port or 1, "protocol": "TCP"}],
             endpoints=[{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}] if port else [],
         )

@@ -1,8 +1,8 @@
 """A small model server over HTTP/1.1 for the gateway's tests: a real process that speaks raw sockets.
 
-`python model_server.py PORT NAME [KNOB=VALUE ...]`; port 0 picks one; the first line printed is the real port.
-It answers every path with JSON that repeats what it got; `"stream": true` in the body gives server-sent events, and
-a few paths misbehave on purpose. On SIGTERM it finishes what it has, closes idle connections and ends.
+`python model_server.py PORT NAME [KNOB=VALUE ...]`; port 0 picks one; the first line printed is the real
+port. It answers every path with JSON that repeats what it got; `"stream": true` in the body gives
+server-sent events, and a few paths misbehave on purpose. On SIGTERM it finishes what it has, closes idle connections and ends.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Server:
             return False
         if "/two" in path:
             writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+                b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
             )
             await writer.drain()
             return True

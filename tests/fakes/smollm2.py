@@ -1,4 +1,5 @@
-"""The real chat model of the demo and the tests: SmolLM2-135M-Instruct (Apache-2.0), taken out of a package."""
+"""The real chat model of the demo and the tests: SmolLM2-135M-Instruct (Apache-2.0),
+taken out of a package."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""A tiny Llama-family model in a Hugging Face folder, and what it must answer, computed apart from the product.
+"""A tiny Llama-family model in a Hugging Face folder, and what it must answer,
+ computed apart from the product.
 
-The forward pass follows the published architecture (RMSNorm, rotary embedding on the halves of a head, grouped
+The forward pass follows the published architecture (RMSNorm, rotary embedding on the halves of a head,
+ grouped
 attention, SwiGLU) in plain numpy; the weights are random, so that a mistake in any row order shows.
 """
 
@@ -138,7 +140,8 @@ def _config(shape: Shape, size: int) -> dict[str, Any]:
         "architectures": ["LlamaForCausalLM"], "hidden_size": shape.hidden, "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads, "head_dim": shape.head_dim,
         "intermediate_size": shape.feed_forward, "vocab_size": size, "max_position_embeddings": 512,
-        "rms_norm_eps": 1e-5, "rope_theta": shape.theta, "hidden_act": "silu", "tie_word_embeddings": shape.tied,
+        "rms_norm_eps": 1e-5, "rope_theta": shape.theta, "hidden_act": "silu",
+         "tie_word_embeddings": shape.tied,
     }  # fmt: skip
     if shape.llama3:
         config["rope_scaling"] = {

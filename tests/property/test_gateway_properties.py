@@ -1,4 +1,4 @@
-"""The route table does not depend on order; the field finder agrees with a JSON parser, however the bytes arrive."""
+"""The route table does not depend on order; the field finder agrees with a JSON parser, in any pieces."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.gateway_world import objects
 
 from forebay.api.kinds import EndpointSlice, InferenceService, Service
 from forebay.gateway.routes import RouteTable, build
 from forebay.kit.http1.field import FieldFinder, Outcome
-from tests.fakes.gateway_world import objects
 
 names = st.sampled_from(["a", "b", "a-b", "b-a"])
 services = st.builds(

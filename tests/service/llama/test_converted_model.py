@@ -1,4 +1,4 @@
-"""forebay-llama on a converted Hugging Face folder says what the published architecture says, number by number."""
+"""forebay-llama on a converted Hugging Face folder says what its architecture says, number by number."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_tokens_and_probabilities_agree_with_an_independent_forward_pass(
 
 
 def _compare(base: str, tokens: list[int], weights: dict[str, np.ndarray[Any, Any]], shape: Shape) -> int:
-    """Ten greedy steps, one request each. A token that is half a character has no text and is not reported."""
+    """Ten greedy steps, one request each. A token that is half a character is not reported."""
     compared = 0
     for _ in range(10):
         expected = forward(weights, shape, tokens)

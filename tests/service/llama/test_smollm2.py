@@ -91,7 +91,8 @@ def test_a_model_that_is_not_here_is_an_error_the_client_understands(client: ope
 @pytest.mark.parametrize(
     ("path", "has"),
     [
-        ("/health", "ok"), ("/v2/health/ready", "ok"), ("/v2/health/live", "true"), ("/v1/models/smol", '"ready": true'),
+        ("/health", "ok"), ("/v2/health/ready", "ok"), ("/v2/health/live", "true"),
+        ("/v1/models/smol", '"ready": true'),
         ("/v2/models/smol/ready", '"ready": true'), ("/metrics", "llamacpp:prompt_tokens_total"),
     ],
 )  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from tests.fakes.gateway_world import objects
+
 from forebay.api.kinds import EndpointSlice, InferenceService, Service
 from forebay.api.meta import Key
 from forebay.gateway.dialects import dialect_of
 from forebay.gateway.routes import WAIT_DEFAULT_S, Route, RouteTable, build
-from tests.fakes.gateway_world import objects
 
 
 def table(*items: object, before: RouteTable | None = None) -> RouteTable:
@@ -60,7 +61,8 @@ def test_the_name_that_the_engine_knows(predictor: dict[str, object], served: st
 
 def test_a_model_is_found_by_its_names_and_the_more_exact_name_wins() -> None:
     found = table(
-        *objects("m", "a"), *objects("m", "b"), *objects("x", "a", predictor={"model": {"args": ["--model_name=m"]}}),
+        *objects("m", "a"), *objects("m", "b"),
+        *objects("x", "a", predictor={"model": {"args": ["--model_name=m"]}}),
         *objects("y", "a", predictor={"model": {"args": ["--model_name=alias"]}}),
     )  # fmt: skip
     assert found.for_model("a/m") == (Key("a", "m"),)
@@ -72,8 +74,10 @@ def test_a_model_is_found_by_its_names_and_the_more_exact_name_wins() -> None:
 @pytest.mark.parametrize(
     ("host", "key"),
     [
-        ("m.ns.example.com", Key("ns", "m")), ("m-ns.example.com:8080", Key("ns", "m")), ("m.ns.localhost", Key("ns", "m")),
-        ("m.ns", Key("ns", "m")), ("m-predictor.ns.svc.cluster.local", Key("ns", "m")), ("m.other.example.com", None),
+        ("m.ns.example.com", Key("ns", "m")), ("m-ns.example.com:8080", Key("ns", "m")),
+        ("m.ns.localhost", Key("ns", "m")),
+        ("m.ns", Key("ns", "m")), ("m-predictor.ns.svc.cluster.local", Key("ns", "m")),
+        ("m.other.example.com", None),
         ("127.0.0.1:80", None), ("localhost", None), ("", None), ("m", None), ("..", None),
     ],
 )  # fmt: skip
@@ -136,7 +140,8 @@ def test_the_version_grows_only_when_something_changes() -> None:
     ("path", "dialect"),
     [
         ("/v1/chat/completions", "openai"), ("/openai/v1/models/x", "openai"), ("/v1/models/m:predict", "v1"),
-        ("/v2/models/m/infer", "v2"), ("/serving/ns/m/v2/models/m/infer", "v2"), ("/serving/ns/m/v1/models/m:predict", "v1"),
+        ("/v2/models/m/infer", "v2"), ("/serving/ns/m/v2/models/m/infer", "v2"),
+        ("/serving/ns/m/v1/models/m:predict", "v1"),
         ("/serving/ns/m/v1/completions", "openai"), ("/", "openai"),
     ],
 )  # fmt: skip

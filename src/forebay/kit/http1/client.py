@@ -197,7 +197,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._current = None
         self.since = time.perf_counter()
-        if not self.keep_alive:
+        if not self.keep_alive or (self._proxy.stopping and not self._queue):
             if exchange.whole_request:
                 self.close()
             else:
