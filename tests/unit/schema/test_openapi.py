@@ -28,6 +28,18 @@ def test_every_reference_of_every_group_is_there(group: str, version: str):
     assert {one.removeprefix("#/components/schemas/") for one in references(found)} <= set(schemas)
 
 
+def empty_schemas(value: Any, path: str) -> list[str]:
+    if isinstance(value, dict):
+        own = [path] if not value and path.rsplit("/", 2)[-2] in ("properties", "schemas") else []
+        return own + [one for key, below in value.items() for one in empty_schemas(below, f"{path}/{key}")]
+    return []
+
+
+def test_no_schema_is_empty_because_kubectl_explain_takes_it_for_none():
+    found = openapi_v3("apiextensions.k8s.io", "v1", [kinds.CustomResourceDefinition])["components"]
+    assert empty_schemas(found, "components") == []
+
+
 def test_patches_declare_what_kubectl_asks_for():
     paths = openapi_v3("apps", "v1", [kinds.Deployment])["paths"]
     patch = paths["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"]

@@ -72,6 +72,11 @@ def test_a_secret_has_bytes_and_zero_values_are_left_out():
     assert found["metadata"] == {"name": "s"}
 
 
+def test_numbers_below_zero_are_ten_bytes_of_twos_complement():
+    found = decode_protobuf(envelope("apps/v1", "Deployment", field(2, field(1, (1 << 64) - 3))))
+    assert found["spec"] == {"replicas": -3}
+
+
 def test_options_come_with_any_group():
     found = decode_protobuf(envelope("apps/v1", "DeleteOptions", field(1, 0) + field(4, "Orphan")))
     assert found["gracePeriodSeconds"] == 0

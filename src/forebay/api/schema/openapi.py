@@ -28,11 +28,16 @@ _LEAVES: dict[str, tuple[str, Json]] = {
     "d": (_META + "Duration", {"type": "string"}),
     "r": (_MACHINERY + "runtime.RawExtension", {"type": "object"}),
     "F": (_META + "FieldsV1", {"type": "object"}),
+    # Not empty: kubectl explain takes an empty schema for none.
+    "j": (
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
+        {"x-kubernetes-preserve-unknown-fields": True},
+    ),
 }
 _PLAIN: dict[str, Json] = {
     "s": {"type": "string"}, "b": {"type": "boolean"}, "i": {"type": "integer", "format": "int32"},
     "l": {"type": "integer", "format": "int64"}, "f": {"type": "number", "format": "double"},
-    "y": {"type": "string", "format": "byte"}, "j": {},
+    "y": {"type": "string", "format": "byte"},
 }  # fmt: skip
 _PATCHES = ("application/json-patch+json", "application/merge-patch+json")
 _STRATEGIC = "application/strategic-merge-patch+json"
