@@ -127,10 +127,9 @@ class _Pull:
 
     def _sight(self, now: float) -> Sight:
         """What the tuner may look at."""
-        spent = [sum(w.watch.seconds[p] for w in self._workers) for p in ("network", "wait", "disk", "buffers")]
-        return Sight(
-            now, self._moved(), self._idle(), self._board.wanting, spent[0] + spent[1], spent[2] + spent[3]
-        )
+        network = sum(w.watch.seconds[p] for w in self._workers for p in ("network", "wait"))
+        local = sum(w.watch.seconds[p] for w in self._workers for p in ("disk", "buffers", "limit"))
+        return Sight(now, self._moved(), self._idle(), self._board.wanting, network, local)
 
     def _finish(self) -> None:
         """Everyone out: aborted reads return at once, disk writes within their block."""

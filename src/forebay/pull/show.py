@@ -92,6 +92,7 @@ _WHAT = {
     "resolve": "asking the source what the name means",
     "wait": "connecting, waiting for answers and before retries",
     "network": "receiving",
+    "limit": "kept back by a limit on bytes per second",
     "disk": "writing (and reading back what came out of order)",
     "hash": "hashing",
     "fsync": "making it durable",
@@ -112,7 +113,7 @@ def limit(report: Report) -> str:
         return f"{slower}: receivers waited for it"
     name = max(spent, key=lambda n: spent[n])
     words = {"wait": "the source's answers (latency, retries)", "network": "the network or the source",
-             "disk": "the disk", "hash": "hashing (CPU)", "fsync": "the disk's cache flush"}  # fmt: skip
+             "limit": "the limit that was set", "disk": "the disk", "hash": "hashing (CPU)", "fsync": "the disk's cache flush"}  # fmt: skip
     return words.get(name, name)
 
 

@@ -223,9 +223,9 @@ class Worker:
         """Some bytes into the piece's buffer; True at the body's end."""
         limits = self.shared.limits
         count = limits.piece(origin.name, len(view) - piece.filled)
-        waited = limits.wait(origin.name, count, self.shared.stop)
-        if waited:
-            body.rest()
+        with self.watch.phase("limit"):
+            if limits.wait(origin.name, count, self.shared.stop):
+                body.rest()
         with self.watch.phase("network"):
             try:
                 got = body.read_into(
