@@ -23,7 +23,7 @@ from forebay.api.kinds import (
     ServingRuntime,
 )  # fmt: skip
 from forebay.api.meta import Key, Resource
-from forebay.control.actions import carry_out, report
+from forebay.control.carry import carry_out, report
 from forebay.control.inferenceservice.decide import decide
 from forebay.control.inferenceservice.look import look
 from forebay.control.reading import Known

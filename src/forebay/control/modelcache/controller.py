@@ -20,7 +20,7 @@ from forebay.api.kinds import (
     ServiceAccount,
 )
 from forebay.api.meta import Key, Resource
-from forebay.control.actions import carry_out, report
+from forebay.control.carry import carry_out, report
 from forebay.control.modelcache.decide import decide
 from forebay.control.modelcache.look import look
 from forebay.control.modelcache.model import OWNER_NOTE, entries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forebay.api.kinds import LocalModelNode, Node
 from forebay.api.meta import Key
-from forebay.control.actions import carry_out
+from forebay.control.carry import carry_out
 from forebay.control.modelnode.decide import Seen, decide
 from forebay.control.reading import maybe
 from forebay.kit.clock import Clock

@@ -6,7 +6,7 @@ from forebay.api import names
 from forebay.api.kinds import ConfigMap, DaemonSet, LocalModelNode, LocalModelNodeGroup, Node
 from forebay.api.meta import Key, Resource
 from forebay.control import reading
-from forebay.control.actions import carry_out
+from forebay.control.carry import carry_out
 from forebay.control.nodegroup.decide import Seen, decide
 from forebay.control.reading import Known
 from forebay.kit.clock import Clock
