@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.service.kubelet_home import home, is_ready, processes_of, sh, terminated
+from tests.service.kubelet_home import eventually, home, is_ready, processes_of, sh, terminated
 
 from forebay.api.kinds import Lease, Node, Pod
 from forebay.api.meta import Key
+from forebay.store.protocol import Where
 
 
 def test_a_pod_runs_logs_and_is_removed_with_its_processes(tmp_path: Path) -> None:
@@ -43,8 +44,12 @@ def test_the_node_registers_and_renews_its_lease(tmp_path: Path) -> None:
             assert int(node.status["capacity"]["cpu"]) >= 1
             conditions = {c["type"]: c["status"] for c in node.status["conditions"]}
             assert conditions["Ready"] == "True"
-            lease = await here.store.get(Lease, Key("kube-node-lease", "worker"))
-            assert lease.spec["holderIdentity"] == "worker"
+
+            async def leased() -> bool:
+                page = await here.store.list(Lease, Where(namespace="kube-node-lease"))
+                return [lease.spec["holderIdentity"] for lease in page.items] == ["worker"]
+
+            await eventually(leased)
 
     asyncio.run(body())
 

@@ -43,8 +43,12 @@ def test_lines_and_pieces_of_lines_come_back_as_they_were_written(tmp_path: Path
     assert shown(tmp_path, timestamps=True).startswith("2026-01-31T12:00:00.000000000Z a\n2026")
 
 
-@given(lines=st.lists(st.text("ab P", max_size=5), max_size=12), cut=st.integers(0, 12), tail=st.integers(0, 14),
-       chunk=st.integers(1, 200))  # fmt: skip
+@given(
+    lines=st.lists(st.text("ab P", max_size=5), max_size=12),
+    cut=st.integers(0, 12),
+    tail=st.integers(0, 14),
+    chunk=st.integers(1, 200),
+)
 def test_the_tail_is_the_last_lines_across_a_rotation(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], cut: int, tail: int, chunk: int
 ) -> None:

@@ -132,7 +132,17 @@ def _content(kind: str, ref: Json, look: Look) -> dict[str, bytes] | None:
 
 
 def content(item: Json) -> dict[str, bytes]:
-    """The keys of a Secret or ConfigMap as bytes."""
+    """The keys of a Secret or ConfigMap as bytes. Raises ConfigError."""
+    try:
+        return _content_of(item)
+    except ValueError as error:
+        name = item["metadata"].get("name")
+        raise ConfigError(
+            f"{item.get('kind')} {name} holds something that is not base64: write it anew"
+        ) from error
+
+
+def _content_of(item: Json) -> dict[str, bytes]:
     if item.get("kind") == "Secret":
         data = {key: base64.b64decode(text) for key, text in (item.get("data") or {}).items()}
         return data | {key: text.encode() for key, text in (item.get("stringData") or {}).items()}

@@ -11,7 +11,7 @@ from forebay.home.kubelet import account, ports
 from forebay.home.kubelet.env import Look
 from forebay.home.kubelet.launch import PodGround
 from forebay.home.kubelet.settings import NodeSettings
-from forebay.home.kubelet.volumes import Ground, fetch, mount
+from forebay.home.kubelet.volumes import Ground, MountFailed, fetch, mount
 from forebay.kit.tasks import in_thread
 from forebay.store.protocol import Store, edit
 
@@ -20,6 +20,13 @@ async def prepare_ground(
     pod: Pod, *, store: Store, settings: NodeSettings, book: ports.PortBook
 ) -> PodGround:
     """Make it; the ports are written to the pod's annotation. Raises MountFailed, Exhausted, Absent."""
+    try:
+        return await _prepare(pod, store, settings, book)
+    except OSError as error:
+        raise MountFailed("pod folder", f"{error}; free or repair the disk of the data folder") from error
+
+
+async def _prepare(pod: Pod, store: Store, settings: NodeSettings, book: ports.PortBook) -> PodGround:
     pod_dir = settings.pod_dir(pod.uid)
     await in_thread(_folders, pod_dir)
     own = await fetch(store, ServiceAccount, Key(pod.namespace, account.name(pod.raw)))
@@ -46,8 +53,9 @@ async def prepare_ground(
 
 
 def _folders(pod_dir: Path) -> None:
+    pod_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("home", "tmp", "volumes", "containers"):
-        (pod_dir / name).mkdir(parents=True, exist_ok=True)
+        (pod_dir / name).mkdir(exist_ok=True)
 
 
 async def _assign_ports(pod: Pod, store: Store, book: ports.PortBook) -> tuple[Pod, dict[str, int]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from forebay.api.kinds import Node, Pod
 from forebay.api.meta import Key
-from forebay.errors import ForebayError
+from forebay.errors import Absent, ForebayError
 from forebay.home.kubelet import ports, stats
 from forebay.home.kubelet.node import capacity_of, node_labels, node_status, register, renew_lease
 from forebay.home.kubelet.pod import PodWorker
@@ -50,6 +50,8 @@ class Kubelet:
 
     async def run(self) -> None:
         """Register, then work. Cancelling it ends the processes of all pods at once."""
+        if self._stopped:
+            return
         self._running = asyncio.current_task()
         await in_thread(self._clean_folders)
         await self._register()
@@ -97,12 +99,10 @@ class Kubelet:
         status = node_status({}, name=self.name, capacity=capacity, now=self._clock.now())
         labels = node_labels(self.name, self._settings.labels)
         await register(self._store, name=self.name, labels=labels, status=status)
-        await renew_lease(self._store, name=self.name, now=self._clock.now())
 
     async def _heartbeat(self) -> None:
         next_status = self._clock.monotonic() + STATUS_EVERY_S
         while True:
-            await self._clock.sleep(LEASE_EVERY_S)
             try:
                 await renew_lease(self._store, name=self.name, now=self._clock.now())
                 if self._clock.monotonic() >= next_status or not await self._says_ready():
@@ -110,9 +110,14 @@ class Kubelet:
                     next_status = self._clock.monotonic() + STATUS_EVERY_S
             except ForebayError as error:
                 log.warning("node %s: heartbeat: %s", self.name, error.message)
+            await self._clock.sleep(LEASE_EVERY_S)
 
     async def _says_ready(self) -> bool:
-        node = await self._store.get(Node, Key("", self.name))
+        try:
+            node = await self._store.get(Node, Key("", self.name))
+        except Absent:  # someone deleted it; it lives, so it comes back
+            await self._register()
+            return True
         conditions = node.status.get("conditions") or []
         return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 

@@ -107,7 +107,7 @@ class PodWorker:
         await self._ending
 
     async def _close(self) -> None:
-        closing = self._ending or asyncio.ensure_future(self._runs.close())
+        closing = asyncio.ensure_future(self._end())
         try:
             await asyncio.shield(closing)
         finally:
@@ -115,6 +115,11 @@ class PodWorker:
                 await closing
             if self._ground is not None:
                 self._book.give_back(self._ground.ports)
+
+    async def _end(self) -> None:
+        if self._ending is not None:
+            await self._ending
+        await self._runs.close()  # also what a start that was under way has begun meanwhile
 
     def _forget(self) -> None:
         if self._keep:

@@ -87,6 +87,8 @@ async def _asked(attempt: Attempt) -> str:
         await attempt()
     except ProbeFailed as error:
         return error.message
+    except (ValueError, OverflowError) as error:  # a port or path that no connection can be made to
+        return str(error)
     return ""
 
 

@@ -20,6 +20,7 @@ from forebay.errors import Unavailable
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 POD_DIR = "FOREBAY_POD_DIR"  # in the environment of every process of a pod: how a later life finds leftovers
 CONTAINER = "FOREBAY_CONTAINER"
+START_S, CLOSE_S = 30.0, 12.0  # how long a supervisor may take to start a process; to kill everything and end
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class PodProcesses:
         self._alive: dict[str, int] = {}
         self._execs: dict[str, asyncio.Future[Exited]] = {}
         self._numbers = itertools.count(1)
+        self._closed = False
 
     @property
     def pids(self) -> dict[str, int]:
@@ -70,11 +72,18 @@ class PodProcesses:
     async def start(self, launch: Launch) -> tuple[int, float]:
         """Start a process; its pid and the moment, seconds since the epoch. Raises StartFailed."""
         await self._ensure()
+        if self._closed or self._reader is None or self._reader.done():
+            raise StartFailed("the pod's supervisor ended: the pod is being stopped")
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._starts[launch.id] = answer
         env = {**launch.env, POD_DIR: str(self._dir), CONTAINER: launch.id}
         self._send(do="start", id=launch.id, argv=list(launch.argv), env=env, cwd=launch.cwd, log=launch.log)
-        event = await answer
+        try:
+            async with asyncio.timeout(START_S):
+                event = await answer
+        except TimeoutError as error:
+            self._kill_supervisor()  # it hangs in the kernel or was stopped; what it started goes with it
+            raise StartFailed(f"the pod's supervisor did not answer in {START_S:.0f} s") from error
         if event["event"] == "failed":
             raise StartFailed(f'exec: "{launch.argv[0]}": {event["text"]}', reason=str(event["errno"]))
         return event["pid"], event["at"]
@@ -100,23 +109,36 @@ class PodProcesses:
             self.signal(id, signal.SIGKILL)
 
     async def close(self) -> None:
-        """Close the pipe, so that the supervisor kills what runs, and wait for it."""
+        """Close the pipe: the supervisor kills what runs. Waits for it; nothing starts any more."""
+        self._closed = True
         if self._process is None or self._process.stdin is None:
             return
         self._process.stdin.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(12):
+        try:
+            async with asyncio.timeout(CLOSE_S):
                 await self._process.wait()
+        except TimeoutError:
+            self._kill_supervisor()
+            await self._process.wait()
         if self._reader is not None:
             await self._reader
+
+    def _kill_supervisor(self) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
     async def _ensure(self) -> None:
         if self._process is not None and self._process.returncode is None:
             return
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(SUPERVISOR), stdin=-1, stdout=-1, start_new_session=True,
-            cwd="/", env={"PATH": os.environ.get("PATH", os.defpath), POD_DIR: str(self._dir)},
-        )  # fmt: skip
+        env = {"PATH": os.environ.get("PATH", os.defpath), POD_DIR: str(self._dir)}
+        command = (sys.executable, "-I", "-S", str(SUPERVISOR))
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command, stdin=-1, stdout=-1, start_new_session=True, cwd="/", env=env
+            )
+        except OSError as error:  # no processes or files left
+            raise StartFailed(f"the pod's supervisor cannot be started: {error.strerror}") from error
         self._reader = asyncio.create_task(self._read(self._process), name=f"supervisor {self._dir.name}")
 
     def _send(self, **command: Any) -> None:
@@ -143,6 +165,8 @@ class PodProcesses:
             return
         if event["event"] == "started":
             self._alive[id] = event["pid"]
+            if "#" in id and id not in self._execs:
+                self.signal(id, signal.SIGKILL)  # nobody waits for this command any more
         answer = self._starts.pop(id, None)
         if answer is not None and not answer.done():
             answer.set_result(event)
@@ -169,14 +193,14 @@ class PodProcesses:
 
 
 def kill_leftovers(below: Path) -> int:
-    """Kill every process of this user that carries the marker of a pod folder at or below `below`; how many.
+    """Kill every process of this user that an earlier life of the pods at or below `below` left; how many.
 
-    Only for folders this home holds the lock of: whatever carries the marker is from an earlier life.
+    Only for folders this home holds the lock of. A leftover carries the marker of a pod folder in its
+    environment; one that wiped it is known by being an orphan whose working directory is in a pod's folder.
     """
     killed = 0
-    wanted = f"{POD_DIR}={below}".encode()
     for _ in range(100):
-        found = [pid for pid in _pids() if _carries(pid, wanted)]
+        found = [pid for pid in _pids() if _carries(pid, below) or _stray(pid, below)]
         if not found:
             return killed
         for pid in found:
@@ -193,10 +217,23 @@ def _pids() -> list[int]:
         return []
 
 
-def _carries(pid: int, wanted: bytes) -> bool:
+def _carries(pid: int, below: Path) -> bool:
     """True if the environment has the marker; a zombie's is empty."""
+    wanted = f"{POD_DIR}={below}".encode()
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return False
     return any(line == wanted or line.startswith(wanted + b"/") for line in environ.split(b"\0"))
+
+
+def _stray(pid: int, below: Path) -> bool:
+    """True for an orphan (a child of init) that works in a pod's folder; a person's shell has a parent."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        here = Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:
+        return False
+    parts = here.relative_to(below).parts if here.is_relative_to(below) else ()
+    in_pod = parts[:1] == ("pods",) or below.parent.name == "pods"
+    return fields[1] == b"1" and fields[0] not in (b"Z", b"X") and bool(parts) and in_pod

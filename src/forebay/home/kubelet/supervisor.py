@@ -52,7 +52,10 @@ class Log:
         self._fd = self._open() if path else -1
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return -1  # a container without a log is better than none
 
     def take(self, stream: str, data: bytes) -> None:
         """Write what is whole of `data`; the rest waits for its line's end."""
@@ -121,7 +124,8 @@ class Supervisor:
                 pass
         except OSError:
             pass  # the home no longer reads
-        kill_all()
+        finally:
+            kill_all()
 
     def _turn(self) -> bool:
         ready = [fd for fd, _ in self._poll.poll()]
@@ -162,6 +166,14 @@ class Supervisor:
             pass
 
     def _start(self, command: dict[str, Any]) -> None:
+        try:
+            self._spawn(command)
+        except OSError as error:
+            text = str(error.strerror)
+            tell({"id": command["id"], "event": "failed", "errno": error.errno or 0, "text": text})
+
+    def _spawn(self, command: dict[str, Any]) -> None:
+        """Start a process and tell its pid. Raises OSError with the program's own trouble, too."""
         out_r, out_w = os.pipe2(os.O_CLOEXEC)
         err_r, err_w = os.pipe2(os.O_CLOEXEC)
         told_r, told_w = os.pipe2(os.O_CLOEXEC)
@@ -177,8 +189,7 @@ class Supervisor:
             os.close(err_r)
             os.waitpid(pid, 0)
             number, _, text = trouble.partition(b" ")
-            tell({"id": command["id"], "event": "failed", "errno": int(number), "text": text.decode()})
-            return
+            raise OSError(int(number), text.decode())
         for fd in (out_r, err_r):
             os.set_blocking(fd, False)
             self._poll.register(fd, select.POLLIN)
