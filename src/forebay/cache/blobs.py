@@ -67,7 +67,7 @@ def claim(root: Root, key: str, wanted: Iterable[tuple[str, int]]) -> set[str]:
 
 
 def _drop_second_names(root: Root, key: str) -> None:
-    """A crash during a commit may leave a blob with its part's name too; writing to that part would write to it."""
+    """A crash during a commit may leave a blob its part's name too; who writes to the part writes to it."""
     for path in files_below(root.disk, root.layout.part_files(key)):
         info = root.disk.info(path)
         if info is not None and info.links > 1:
