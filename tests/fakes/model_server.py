@@ -2,7 +2,8 @@
 
 `python model_server.py PORT NAME [KNOB=VALUE ...]`; port 0 picks one; the first line printed is the real
 port. It answers every path with JSON that repeats what it got; `"stream": true` in the body gives
-server-sent events, and a few paths misbehave on purpose. On SIGTERM it finishes what it has, closes idle connections and ends.
+server-sent events, and a few paths misbehave on purpose. On SIGTERM it
+finishes what it has, closes idle connections and ends.
 """
 
 from __future__ import annotations
