@@ -33,13 +33,24 @@ LIMITS = Limits(
     reconnect_s=5.0,
 )
 
+SOCKET_PARENT_MAX = 70
+
+
+def _socket_parent() -> str:
+    """A folder for the private socket; the system takes at most 107 bytes of path, and a pod's own may be longer."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) < SOCKET_PARENT_MAX else "/tmp"
+
 
 def serve(options: Options) -> int:
     """Serve until SIGTERM or SIGINT; 0 when everything under way was finished, 1 when something was cut."""
-    with tempfile.TemporaryDirectory(prefix="forebay-llama-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="forebay-llama-") as scratch,
+        tempfile.TemporaryDirectory(prefix="forebay-llama-", dir=_socket_parent()) as short,
+    ):
         found = _find(options)
         model = _converted(found, Path(scratch)) if found.kind == "safetensors" else found.path
-        socket = Path(scratch) / "llama.sock"
+        socket = Path(short) / "llama.sock"
         with phase("load") as facts:
             facts["file"], facts["bytes"] = str(model), model.stat().st_size
             server = native.start(model, socket, options)
