@@ -2,8 +2,8 @@
 
 `python -m tests.bench.bench_gateway [--requests N] [--rounds N]`: everything runs on loopback and is
 bounded in count: a static backend, one proxy at a time, a generator that sends a 1 KB chat request again and
-again. Rounds are interleaved and the medians printed. CPU is that of the proxy's processes, from the kernel's accounting. On a
-machine that does other work, read ratios.
+again. Rounds are interleaved and the medians printed. CPU is that of the proxy's processes, from the
+kernel's accounting. On a machine that does other work, read ratios.
 """
 
 from __future__ import annotations
