@@ -200,3 +200,33 @@ def test_a_template_that_never_answers_keeps_the_old_pods_and_times_out(cluster:
         found = {c["type"]: c["reason"] for c in cluster.one(Deployment, "web").status["conditions"]}
         assert found["Progressing"] == "ProgressDeadlineExceeded"
     assert writes(deployment_step(cluster).actions) == []
+
+
+@given(st.integers(1, 4))
+def test_recreate_never_runs_two_templates_at_once(replicas: int) -> None:
+    spec = {
+        "replicas": replicas,
+        "selector": SELECTOR,
+        "template": template(),
+        "strategy": {"type": "Recreate"},
+    }
+    cluster = Cluster([Deployment.new("web", "default", spec=spec)])
+    settle(cluster)
+    change(cluster, "b")
+    for _ in range(12):
+        settle(cluster, rounds=1)
+        assert len({p.spec["containers"][0]["image"] for p in cluster.all(Pod)}) <= 1
+    assert [p.spec["containers"][0]["image"] for p in cluster.all(Pod)] == ["b"] * replicas
+
+
+def test_a_pod_that_replaces_another_has_a_name_of_its_own() -> None:
+    spec = {"replicas": 1, "selector": SELECTOR, "template": template()}
+    cluster = Cluster([ReplicaSet.new("web", "default", spec=spec)])
+    names = []
+    for _ in range(5):
+        cluster.carry_out(replica_step(cluster).actions)
+        (pod,) = [p for p in cluster.all(Pod) if active(p)]
+        names.append(pod.name)
+        cluster.pass_time()
+        cluster.carry_out([Delete(pod)])
+    assert len(set(names)) == 5

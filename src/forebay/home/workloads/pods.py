@@ -86,13 +86,20 @@ def template_hash(template: Json, salt: int = 0) -> str:
     return suffix(f"{text}#{salt}" if salt else text, 10)
 
 
-def free_names(owner: Resource, taken: Iterable[str], count: int) -> list[str]:
-    """`count` computed names `<owner>-<5 letters>` that nobody has; slots are tried in order."""
+def free_names(
+    owner: Resource, taken: Iterable[str], count: int, *, seen: Iterable[Resource] = ()
+) -> list[str]:
+    """`count` computed names `<owner>-<5 letters>` that nobody has; slots are tried in order.
+
+    The same look at the same pods (`seen`, the owner's own) gives the same names, so that doing it twice is
+    a Clash; after any change the names are new ones, so that no pod is mistaken for the one before it.
+    """
     used, slot = set(taken), 0
     found: list[str] = []
     base = owner.name[: NAME_MAX - 6]
+    world = ",".join([owner.uid, str(owner.generation), *sorted(pod.uid for pod in seen)])
     while len(found) < count:
-        name = f"{base}-{suffix(f'{owner.uid}/{slot}')}"
+        name = f"{base}-{suffix(f'{world}/{slot}')}"
         slot += 1
         if name not in used:
             used.add(name)

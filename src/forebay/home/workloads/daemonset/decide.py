@@ -143,7 +143,7 @@ def _misplaced(seen: Seen, placed: dict[str, list[Pod]]) -> tuple[set[str], floa
 def _created(seen: Seen, nodes: list[str], current: str) -> list[Action]:
     owner = seen.daemon_set
     actions: list[Action] = []
-    for node, name in zip(nodes, p.free_names(owner, seen.taken, len(nodes)), strict=True):
+    for node, name in zip(nodes, p.free_names(owner, seen.taken, len(nodes), seen=seen.pods), strict=True):
         pod = p.from_template(owner, owner.spec["template"], name)
         pod.raw["spec"] = _pinned(_pod_spec(owner), node)
         pod.meta["labels"] = {

@@ -56,8 +56,6 @@ def _next_old(new: Count, old: Sequence[Count], limits: Limits) -> list[int]:
     sizes = [count.size for count in old]
     not_yet = new.size - new.answering
     spare = new.size + sum(sizes) - limits.least - not_yet
-    if spare <= 0:
-        return sizes
     for at, count in enumerate(old):  # first those that answer nobody
         gone = max(0, min(spare, count.size - count.answering))
         sizes[at] -= gone

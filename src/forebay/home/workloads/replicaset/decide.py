@@ -71,7 +71,8 @@ def _scaled(seen: Seen, working: list[Pod]) -> list[Action]:
     owner = seen.replica_set
     surplus = len(working) - int(owner.spec.get("replicas", 1))
     actions: list[Action] = []
-    for name in p.free_names(owner, (pod.name for pod in seen.pods), -surplus):
+    mine = [pod for pod in seen.pods if pod.controller_uid() == owner.uid]
+    for name in p.free_names(owner, (pod.name for pod in seen.pods), -surplus, seen=mine):
         actions.append(Create(p.from_template(owner, owner.spec["template"], name), owner))
         actions.append(Note(owner, "Normal", "SuccessfulCreate", f"Created pod: {name}"))
     for pod in sorted(working, key=_worth)[: max(0, surplus)]:
