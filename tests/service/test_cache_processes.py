@@ -45,13 +45,16 @@ def removes(folder: str) -> None:
 
 def test_a_pull_beside_a_collection_never_ends_with_a_manifest_whose_content_is_gone(tmp_path):
     open_root(tmp_path)
+    code = "from tests.service.test_cache_processes import {0}; {0}({1!r})"
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", f"import tests.service.test_cache_processes as t; t.{what}({str(tmp_path)!r})"],
-            cwd=HERE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-c", code.format(what, str(tmp_path))],
+            cwd=HERE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for what in ("pulls", "removes")
-    ]  # fmt: skip
+    ]
     rounds = [int(child.communicate(timeout=50)[0] or 0) for child in children]
     assert [child.returncode for child in children] == [0, 0]
     assert min(rounds) > 3, rounds
