@@ -32,7 +32,8 @@ def status(
     size = max((int(v.reported.get("bytesTotal") or 0) for v in views), default=0)
     if size:
         found["bytes"] = size
-    found["progress"] = _overall(views)
+    if progress := _overall(views):
+        found["progress"] = progress
     if seen.services:
         found["inferenceServices"] = [
             {"namespace": s.namespace, "name": s.name} for s in sorted(seen.services, key=lambda s: s.key)

@@ -1,0 +1,49 @@
+"""Labels of a Node: one for each copy that is ready there, none for others, foreign labels untouched."""
+
+from __future__ import annotations
+
+import pytest
+
+from forebay.api.kinds import LocalModelNode, Node
+from forebay.control.actions import Delete, Replace
+from forebay.control.modelnode.decide import Seen, decide
+
+KEY = "localmodel.forebay.dev/c277d78a31bc6624"
+ENTRY = {
+    "modelName": "m", "sourceModelUri": "hf://meta-llama/meta-llama-3-8b-instruct", "nodeGroup": "workers",
+}  # fmt: skip
+
+
+def listed(state: str, *entries: dict[str, str]) -> LocalModelNode:
+    item = LocalModelNode.new("n", spec={"localModels": list(entries or (ENTRY,))})
+    item.raw["status"] = {"modelStatus": {"m": state}}
+    return item
+
+
+def labels_after(node: Node, model_node: LocalModelNode | None) -> dict[str, str]:
+    actions = decide(Seen(node, model_node))
+    assert len(actions) <= 1
+    return actions[0].item.labels if actions and isinstance(actions[0], Replace) else node.labels
+
+
+@pytest.mark.parametrize("state", ["", "ModelDownloadPending", "ModelDownloading", "ModelDownloadError"])
+def test_what_is_not_downloaded_has_no_label_and_loses_the_one_it_had(state: str) -> None:
+    assert labels_after(Node.new("n", labels={"a": "b", KEY: "workers"}), listed(state)) == {"a": "b"}
+
+
+def test_a_ready_copy_is_labelled_with_its_group_and_then_nothing_is_done() -> None:
+    after = labels_after(Node.new("n", labels={"a": "b"}), listed("ModelDownloaded"))
+    assert after == {"a": "b", KEY: "workers"}
+    assert decide(Seen(Node.new("n", labels=after), listed("ModelDownloaded"))) == ()
+
+
+def test_a_copy_from_another_server_has_another_label() -> None:
+    entry = ENTRY | {"storageKey": "c277d78a31bc6624-01234567"}
+    assert set(labels_after(Node.new("n"), listed("ModelDownloaded", entry))) == {KEY + "-01234567"}
+
+
+def test_a_list_without_a_node_goes_once_it_is_empty() -> None:
+    assert decide(Seen(None, listed("ModelDownloaded"))) == ()
+    empty = LocalModelNode.new("n", spec={"localModels": []})
+    [action] = decide(Seen(None, empty))
+    assert isinstance(action, Delete)
