@@ -155,7 +155,10 @@ def _outlook(isvc: InferenceService) -> tuple[bool, str]:
 
 def _condition(conditions: Iterable[Mapping[str, Any]]) -> str:
     """The most telling condition that is not True: Ready only if nothing below it speaks."""
-    open_ = [item for item in conditions if item.get("status") != "True" and item.get("type") != "Stopped"]
+    open_ = [
+        item for item in conditions
+        if item.get("status") != "True" and item.get("type") != "Stopped" and item.get("severity") != "Info"
+    ]  # fmt: skip
     open_.sort(key=lambda item: (not item.get("message"), item.get("type") == "Ready", str(item.get("type"))))
     for item in open_:
         text = ": ".join(str(item[part]) for part in ("reason", "message") if item.get(part))
