@@ -27,6 +27,7 @@ AS_PROTOBUF = {"Content_Type": "application/vnd.kubernetes.protobuf"}
 AS_APPLY = {"Content_Type": "application/apply-patch+yaml"}
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 NODES = "/apis/serving.kserve.io/v1alpha1/localmodelnodes"
+NODE = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "LocalModelNode", "metadata": {"name": "n"}}
 WHOLE = [{"op": "replace", "path": "", "value": 1}]
 BAD: list[tuple[str, str, Any, dict[str, str], int, str]] = [
     ("POST", CM, b"{", {}, 400, "BadRequest"),
@@ -82,9 +83,10 @@ BAD: list[tuple[str, str, Any, dict[str, str], int, str]] = [
     ("GET", "/api/v1/namespaces/default/nodes", None, {}, 404, "NotFound"),
     ("OPTIONS", CM, None, {}, 405, "MethodNotAllowed"),
     ("POST", "/version", {}, {}, 405, "MethodNotAllowed"),
-    ("POST", REVIEWS, {"spec": {}}, {}, 400, "BadRequest"),
+    ("POST", REVIEWS, {"spec": {}}, {}, 422, "Invalid"),
     ("POST", "/api/v1/namespaces/default/serviceaccounts/absent/token", {"spec": {}}, {}, 404, "NotFound"),
-    ("PUT", NODES + "/n", {"metadata": {"name": "n"}}, {}, 422, "Invalid"),
+    ("PUT", NODES + "/n", {"metadata": {"name": "n"}}, {}, 400, "BadRequest"),
+    ("PUT", NODES + "/n", NODE, {}, 422, "Invalid"),
 ]  # fmt: skip
 
 

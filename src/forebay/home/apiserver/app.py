@@ -170,7 +170,7 @@ class Server:
             case ["apis", name, v]:
                 found = discovery.resources(registry, name, v)
         if found is None:
-            raise no_such_resource()
+            return PlainTextResponse("404 page not found\n", 404)
         return output.respond(found)
 
     async def _resource(self, op: Operation, user: User, request: Request) -> Response:

@@ -14,7 +14,7 @@ from forebay.api.kinds import Pod
 from forebay.api.meta import Json
 from forebay.home.apiserver.context import Call, LogQuery
 from forebay.home.apiserver.options import Query
-from forebay.home.apiserver.status import bad_request
+from forebay.home.apiserver.status import About, bad_request, invalid
 from forebay.kit.clock import parse_rfc3339
 
 _LISTS = ("initContainers", "containers", "ephemeralContainers")
@@ -47,7 +47,9 @@ def read_query(pod: Pod, query: Query, now: datetime) -> LogQuery:
     tail, limit, since = query.number("tailLines"), query.number("limitBytes"), query.number("sinceSeconds")
     for name, value, least in (("tailLines", tail, 0), ("limitBytes", limit, 1), ("sinceSeconds", since, 1)):
         if value is not None and value < least:
-            raise bad_request(f"{name}: Invalid value: {value}: must be greater than or equal to {least}")
+            told = f"Invalid value: {value}: must be greater than or equal to {least}"
+            about = About(kind="PodLogOptions", name=pod.name)
+            raise invalid(about, ((name, "FieldValueInvalid", told),))
     since_s: float | None = since
     if query.text("sinceTime"):
         try:

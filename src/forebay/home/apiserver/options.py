@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from forebay.api.meta import Json
 from forebay.home.apiserver.status import About, Refusal, bad_request, invalid
 
-_TRUE = {"1", "t", "T", "TRUE", "true", "True"}
-_FALSE = {"", "0", "f", "F", "FALSE", "false", "False"}
 _VALIDATIONS = ("Ignore", "Strict", "Warn")
 _PROPAGATIONS = ("Foreground", "Background", "Orphan")
+
+
+def is_set(values: Mapping[str, str], name: str) -> bool:
+    """Whether a flag of a query is there and neither 0 nor false."""
+    return name in values and values[name].lower() not in ("0", "false")
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,8 @@ class Query:
         return self.values.get(name, "")
 
     def flag(self, name: str) -> bool:
-        """A boolean. Raises Refusal (400)."""
-        value = self.text(name)
-        if value in _TRUE:
-            return True
-        if value in _FALSE:
-            return False
-        raise bad_request(f'strconv.ParseBool: parsing "{value}": invalid syntax')
+        """A boolean, as Kubernetes reads it: there, and neither 0 nor false."""
+        return is_set(self.values, name)
 
     def number(self, name: str) -> int | None:
         """An integer that is not negative, or None if it is absent. Raises Refusal (400)."""
@@ -64,7 +62,7 @@ def _refused(options: str, field: str, reason: str, message: str) -> Refusal:
 
 def _dry_run(value: str, options: str) -> bool:
     if value not in ("", "All"):
-        message = f'Unsupported value: "{value}": supported values: "All"'
+        message = f'Unsupported value: ["{value}"]: supported values: "All"'
         raise _refused(options, "dryRun", "FieldValueNotSupported", message)
     return value == "All"
 

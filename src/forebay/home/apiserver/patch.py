@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from forebay.api import schema
 from forebay.api.meta import Json
-from forebay.errors import Clash
+from forebay.errors import Clash, Invalid
 from forebay.home.apiserver import bodies, output, verbs
 from forebay.home.apiserver.context import Call
 from forebay.home.apiserver.status import About, Refusal, bad_request, invalid
@@ -36,7 +36,8 @@ async def patch(call: Call) -> Response:
         current = await call.api.store.get(call.served.stored, call.key)
         raw = changed(call, current.raw, media, change)
         call.warnings.clear()
-        _check(call, raw, validation)
+        _check(call, raw, change, media, validation)
+        check_uid(call, raw, current.uid)
         try:
             return output.one(call, (await verbs.store_update(call, raw, dry_run=dry)).raw)
         except Clash:
@@ -62,17 +63,18 @@ async def read_patch(call: Call) -> tuple[str, Any]:
 
 def parse_patch(media: str, data: bytes) -> Any:
     """The patch of a body: a list for a JSON patch, an object otherwise. Raises Refusal (400)."""
-    if media != JSON_PATCH:
-        found, _ = schema.parse_json(data)
-        return found
     try:
-        operations = json.loads(data, parse_constant=_refuse_constant)
+        found = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise bad_request(f"error decoding patch: {error}") from error
+    if media != JSON_PATCH:
+        if not isinstance(found, dict):
+            raise bad_request("error decoding patch: json: the patch is no object")
+        return found
+    operations = found
     if not isinstance(operations, list) or not all(isinstance(op, dict) for op in operations):
-        raise bad_request(
-            "error decoding patch: json: cannot unmarshal into Go value of type jsonpatch.Patch"
-        )
+        told = "json: cannot unmarshal into Go value of type []handlers.jsonPatchOp"
+        raise bad_request(f"error decoding patch: {told}")
     if len(operations) > OPERATIONS_MAX:
         told = f"The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {len(operations)}"
         raise Refusal("RequestEntityTooLarge", told)
@@ -130,19 +132,51 @@ def apply_json_patch(current: Json, operations: list[Json]) -> Json:
     return found
 
 
-def _check(call: Call, raw: Json, validation: str) -> None:
-    meta = raw.get("metadata")
-    if not isinstance(meta, dict):
-        raise bad_request("the patched object has no metadata")
-    if meta.get("name") != call.op.name:
-        raise bad_request(
-            f"the name of the object ({meta.get('name')}) does not match the name on the URL ({call.op.name})"
-        )
-    raw["apiVersion"], raw["kind"] = call.served.kind.api_version, call.served.kind.kind
-    schema.check_types(raw, call.served.kind)
-    sentences = [] if validation == "Ignore" else schema.unknown_fields(raw, call.served.kind)
+def _check(call: Call, raw: Json, change: Any, media: str, validation: str) -> None:
+    """The patched object is still the one of the path, and of its types. Raises Refusal."""
+    kind = call.served.kind
+    shown = _go(change) if media == STRATEGIC else json.dumps(raw, separators=(",", ":"))
+    if (raw.get("apiVersion"), raw.get("kind")) != (kind.api_version, kind.kind):
+        raise _unfit(shown, f"it is no {kind.kind} of {kind.api_version} any more")
+    if raw.get("metadata") is None or isinstance(raw["metadata"], dict):
+        verbs.check_identity(call, raw)
+    try:
+        schema.check_types(raw, kind)
+    except Invalid as error:
+        why = error.message.partition(" cannot be handled as a ")[2].partition(": ")[2]
+        raise _unfit(shown, why or error.message) from error
+    sentences = [] if validation == "Ignore" else schema.unknown_fields(raw, kind)
     if sentences and validation == "Strict":
-        text = json.dumps(raw, separators=(",", ":"))
-        message = f"Invalid value: {json.dumps(text)}: strict decoding error: {', '.join(sentences)}"
-        raise invalid(About(), (("patch", "FieldValueInvalid", message),))
+        raise _unfit(shown, f"strict decoding error: {', '.join(sentences)}")
     call.warnings += sentences
+
+
+def _unfit(shown: str, why: str) -> Refusal:
+    return invalid(About(), (("patch", "FieldValueInvalid", f"Invalid value: {json.dumps(shown)}: {why}"),))
+
+
+def check_uid(call: Call, raw: Json, uid: str) -> None:
+    """A patch makes no other object of it. Raises Refusal (422)."""
+    wanted = raw["metadata"].get("uid")
+    if wanted and wanted != uid:
+        cause = (
+            "metadata.uid",
+            "FieldValueInvalid",
+            f"Invalid value: {json.dumps(wanted)}: field is immutable",
+        )
+        raise invalid(call.about, (cause,))
+
+
+def _go(value: Any) -> str:
+    """A value as Go prints it: `map[data:map[a:1]]`."""
+    match value:
+        case dict():
+            return "map[" + " ".join(f"{k}:{_go(v)}" for k, v in sorted(value.items())) + "]"
+        case list():
+            return "[" + " ".join(map(_go, value)) + "]"
+        case None:
+            return "<nil>"
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from forebay.home.apiserver.options import is_set
+
 NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 _BY_METHOD = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
@@ -78,7 +80,7 @@ def _place(rest: list[str]) -> tuple[str, str, str, str]:
 
 def _verb(method: str, name: str, query: Mapping[str, str]) -> str:
     if method in ("GET", "HEAD"):
-        if query.get("watch", "") in ("1", "true", "True", "t", "T"):
+        if is_set(query, "watch"):
             return "watch"
         return "get" if name else "list"
     if method == "DELETE":

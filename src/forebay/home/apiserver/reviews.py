@@ -18,7 +18,7 @@ from forebay.home.apiserver.context import Api
 from forebay.home.apiserver.negotiate import accepted
 from forebay.home.apiserver.options import Query
 from forebay.home.apiserver.paths import Operation
-from forebay.home.apiserver.status import bad_request, no_such_method
+from forebay.home.apiserver.status import About, bad_request, invalid, no_such_method
 from forebay.home.tokens import User
 from forebay.kit.clock import rfc3339
 
@@ -50,7 +50,7 @@ async def review(api: Api, op: Operation, user: User, request: Request) -> Respo
         raise bad_request(f"{kind} cannot be read: spec is no object")
     Query(dict(request.query_params)).dry_run("CreateOptions")
     answer = {
-        "kind": kind, "apiVersion": op.api_version, "metadata": {"creationTimestamp": None}, "spec": spec,
+        "kind": kind, "apiVersion": op.api_version, "metadata": {}, "spec": spec,
         "status": _answer(api, kind, spec, user),
     }  # fmt: skip
     if kind == "SelfSubjectReview":
@@ -65,8 +65,11 @@ def _answer(api: Api, kind: str, spec: Json, user: User) -> Json:
         case "SelfSubjectReview":
             return {"userInfo": _info(user)}
         case "TokenReview":
-            found = api.auth.review(str(spec.get("token", "")))
-            return {"authenticated": True, "user": _info(found)} if found else {"user": {}}
+            if not spec.get("token"):
+                raise bad_request("token is required for TokenReview in authentication")
+            found = api.auth.review(str(spec["token"]))
+            nobody: Json = {"user": {}, "error": "invalid bearer token"}
+            return {"authenticated": True, "user": _info(found)} if found else nobody
         case "SelfSubjectRulesReview":
             resources, urls = authz.listed(user, str(spec.get("namespace") or "default"))
             return {"resourceRules": resources, "nonResourceRules": urls, "incomplete": False}
@@ -85,7 +88,9 @@ def _info(user: User) -> Json:
 def _access(user: User, spec: Json) -> Json:
     about, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if (about is None) == (path is None) or not isinstance(about or path, dict):
-        raise bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
+        told = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        cause = ("spec.resourceAttributes", "FieldValueInvalid", f"Invalid value: null: {told}")
+        raise invalid(About(AUTHORIZATION), (cause,))
     if path:
         ask = authz.Ask(str(path.get("verb", "")), path=str(path.get("path", "")))
     else:

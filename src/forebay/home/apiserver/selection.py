@@ -8,6 +8,7 @@ from __future__ import annotations
 from forebay.api import selectors
 from forebay.api.kinds import EventV1
 from forebay.api.meta import Json, Resource
+from forebay.api.schema import is_builtin
 from forebay.errors import Invalid
 from forebay.home.apiserver import events
 from forebay.home.apiserver.status import bad_request
@@ -58,7 +59,7 @@ def where(kind: type[Resource], namespace: str, name: str, query: Json) -> Where
 def _stored(kind: type[Resource], label: str) -> str:
     place = (kind.group, kind.plural)
     if label not in _EVERY and label not in _MORE.get(place, ()) and label not in selectable(kind):
-        if place in _SHORT_SENTENCE:
+        if place in _SHORT_SENTENCE or not is_builtin(kind):
             raise bad_request(f"field label not supported: {label}")
         known = '"metadata.name", "metadata.namespace"'
         raise bad_request(f'"{label}" is not a known field selector: only {known}')

@@ -17,6 +17,7 @@ _CODES = {
     "RequestEntityTooLarge": 413, "UnsupportedMediaType": 415, "Invalid": 422, "TooManyRequests": 429,
     "InternalError": 500, "NotImplemented": 501, "ServiceUnavailable": 503, "Timeout": 504,
 }  # fmt: skip
+_BARE = {"BadRequest", "Unauthorized", "UnsupportedMediaType"}  # Kubernetes tells no details of these
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _details(refusal: Refusal) -> Json:
         ]
     if refusal.retry_after_s:
         details["retryAfterSeconds"] = refusal.retry_after_s
-    return {"details": details} if details or refusal.reason != "NotFound" else {"details": {}}
+    return {"details": details} if details or refusal.reason not in _BARE else {}
 
 
 def success(*, kind: type[Resource], name: str, uid: str) -> Json:
@@ -131,7 +132,9 @@ def refusal_of(error: ForebayError, about: About) -> Refusal:
     if reason == "Invalid" and error.causes and " is invalid: " not in message:
         return invalid(about, error.causes)
     if reason == "InternalError":
-        about, message = About(), f"Internal error occurred: {message}"
+        message = f"Internal error occurred: {message}"
+    if reason in ("InternalError", "BadRequest"):
+        about = About()
     return Refusal(reason, message, about=about, causes=error.causes, retry_after_s=seconds)
 
 

@@ -10,7 +10,7 @@ from forebay.api import schema, selectors
 from forebay.api.kinds import Namespace, Pod
 from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Clash
-from forebay.home.apiserver import bodies, options, output, patch
+from forebay.home.apiserver import bodies, options, output, patch, verbs
 from forebay.home.apiserver.context import Call
 from forebay.home.apiserver.status import About, Refusal, bad_request, done, invalid, no_such_method
 from forebay.store.protocol import edit
@@ -54,6 +54,7 @@ async def scale(call: Call) -> Response:
         return output.respond(scale_of(kind, (await store.get(kind, call.key)).raw), call.accepted)
     if call.op.verb == "update":
         raw, _ = await bodies.read_object(call.request)
+        verbs.check_identity(call, raw)
         return output.respond(scale_of(kind, (await _set(call, raw)).raw), call.accepted)
     if call.op.verb != "patch":
         raise no_such_method()
@@ -81,7 +82,7 @@ async def _set(call: Call, asked: Json) -> Resource:
     dry = call.query.dry_run(options_type)
     spec, meta = asked.get("spec"), asked.get("metadata") or {}
     replicas = (spec.get("replicas") or 0) if isinstance(spec, dict) else 0
-    if type(replicas) is not int or not isinstance(meta, dict):
+    if type(replicas) is not int or replicas >= 1 << 31 or not isinstance(meta, dict):
         raise bad_request("Scale cannot be read: spec.replicas is no whole number")
     if replicas < 0:
         told = f"Invalid value: {replicas}: must be greater than or equal to 0"
@@ -101,6 +102,7 @@ async def _set(call: Call, asked: Json) -> Resource:
 async def bind(call: Call) -> Response:
     """POST pods/NAME/binding: put a pod on a node."""
     raw, _ = await bodies.read_object(call.request)
+    _same_name(call, raw, "Binding")
     target = raw.get("target")
     node = str(target.get("name") or "") if isinstance(target, dict) else ""
     if not node:
@@ -124,9 +126,16 @@ def _place(pod: Pod, node: str) -> None:
     pod.raw["spec"]["nodeName"] = node
 
 
+def _same_name(call: Call, raw: Json, kind: str) -> None:
+    meta = raw.get("metadata")
+    if not isinstance(meta, dict) or meta.get("name") != call.op.name:
+        raise bad_request(f"name in URL does not match name in {kind} object")
+
+
 async def evict(call: Call) -> Response:
     """POST pods/NAME/eviction: a deletion that a disruption budget may refuse; there are no budgets here."""
     raw, _ = await bodies.read_object(call.request)
+    _same_name(call, raw, "Eviction")
     asked = options.deletion(call.query, raw.get("deleteOptions") or {})
     await call.api.store.delete(
         Pod, call.key, uid=asked.uid or None, propagation=asked.propagation, grace_s=asked.grace_s,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 from starlette.responses import Response
 
 from forebay.api import schema
 from forebay.api.kinds import Namespace
 from forebay.api.meta import Json, Key, Resource
-from forebay.errors import Absent
+from forebay.errors import Absent, Clash, Invalid
 from forebay.home.apiserver import bodies, crds, options, output, selection
 from forebay.home.apiserver.context import Call
 from forebay.home.apiserver.status import About, Refusal, bad_request, invalid, not_found, success
+from forebay.store.objects import holds
 
 _RETURNED_WHEN_DELETED = {
     "pods",
@@ -52,10 +55,10 @@ def check_revision(call: Call) -> None:
         raise invalid(about, (("resourceVersionMatch", "FieldValueNotSupported", message),))
     if revision and not (revision.isascii() and revision.isdigit() and len(revision) < 19):
         message = f'Invalid value: "{revision}": strconv.ParseUint: parsing "{revision}": invalid syntax'
-        raise invalid(about, (("resourceVersion", "FieldValueInvalid", message),))
+        raise bad_request(f"invalid resource version: resourceVersion: {message}")
     now = int(call.api.store.revision())
     if int(revision or 0) > now:
-        message = f"Too large resource version: {revision}, current: {now}"
+        message = f"Timeout: Too large resource version: {revision}, current: {now}"
         cause = ("", "ResourceVersionTooLarge", "Too large resource version")
         raise Refusal("Timeout", message, causes=(cause,), retry_after_s=1)
     if match == "Exact" and int(revision) < now:
@@ -70,21 +73,21 @@ async def create(call: Call) -> Response:
     dry = call.query.dry_run("CreateOptions")
     raw = await read_item(call, "CreateOptions")
     if kind.namespaced:
-        await check_namespace(call, call.op.namespace)
+        await check_namespace(call, call.op.namespace, raw["metadata"].get("name", ""))
     made = await call.api.store.create(call.served.stored(call.served.from_wire(raw)), dry_run=dry)
     if not dry:
         made = await crds.after_write(call.api, made)
     return output.one(call, made.raw, code=201)
 
 
-async def check_namespace(call: Call, namespace: str) -> None:
+async def check_namespace(call: Call, namespace: str, name: str) -> None:
     """Kubernetes' NamespaceLifecycle: content needs a namespace that is there and stays. Raises Refusal."""
     try:
         found = await call.api.store.get(Namespace, Key("", namespace))
     except Absent as error:
         raise not_found(About.of(Namespace, namespace)) from error
     if found.deleting:
-        about = About.of(call.served.kind, call.op.name)
+        about = About.of(call.served.kind, str(name))
         told = f"unable to create new content in namespace {namespace} because it is being terminated"
         qualified = f"{about.plural}.{about.group}" if about.group else about.plural
         cause = ("metadata.namespace", "NamespaceTerminating", f"namespace {namespace} is being terminated")
@@ -96,28 +99,61 @@ async def check_namespace(call: Call, namespace: str) -> None:
 async def read_item(call: Call, options_type: str) -> Json:
     """The body as an object of the path's kind, its fields checked. Raises Refusal, Invalid."""
     validation = call.query.field_validation(options_type)
-    raw, duplicates = await bodies.read_object(call.request)
-    if not raw:
-        raise bad_request("Required body is missing: an object is expected")
+    try:
+        raw, duplicates = await bodies.read_object(call.request)
+        if not raw:
+            raise bad_request(
+                "couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)"
+            )
+    except (Refusal, Invalid) as error:
+        if error.reason != "BadRequest":
+            raise
+        kind = call.served.kind.kind
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {kind}): {error.message}"
+        ) from error
+    check_kind(call, raw)
+    if raw.get("metadata") is not None and not isinstance(raw["metadata"], dict):
+        schema.check_types(raw, call.served.kind)
     check_identity(call, raw)
     check_fields(call, raw, duplicates, validation)
     return raw
 
 
-def check_identity(call: Call, raw: Json) -> None:
-    """The body names the kind, the namespace and the object that the path names; what is missing is added."""
+def check_kind(call: Call, raw: Json) -> None:
+    """The body is of the path's kind; a built-in kind need not say so. Raises Refusal."""
     kind = call.served.kind
-    said = (raw.setdefault("apiVersion", kind.api_version), raw.setdefault("kind", kind.kind))
-    if said != (kind.api_version, kind.kind):
-        raise bad_request(
-            f'{said[1]} in version "{str(said[0]).rpartition("/")[2]}" cannot be handled as a {kind.kind}: '
-            f"the path is for {kind.api_version}, kind {kind.kind}"
-        )
-    meta = raw.setdefault("metadata", {})
-    if meta is None:
-        meta = raw["metadata"] = {}
+    if not call.served.builtin and not raw.get("kind"):
+        told = f"(must be of type {kind.kind}): Object 'Kind' is missing in '{str(raw)[:200]}'"
+        raise bad_request(f"the object provided is unrecognized {told}")
+    api, said = raw.setdefault("apiVersion", kind.api_version), raw.setdefault("kind", kind.kind)
+    if (api, said) == (kind.api_version, kind.kind):
+        return
+    version = str(api).rpartition("/")[2]
+    if call.served.builtin:
+        told = f"converting ({version}.{said}) to ({kind.group or 'core'}.{kind.kind}): unknown conversion"
+        raise bad_request(f'{said} in version "{version}" cannot be handled as a {kind.kind}: {told}')
+    if api != kind.api_version:
+        told = f"does not match the expected API version ({kind.api_version})"
+        raise bad_request(f"the API version in the data ({api}) {told}")
+    cause = ("kind", "FieldValueInvalid", f'Invalid value: "{said}": must be {kind.kind}')
+    raise invalid(About(kind.group, kind.plural, str(said), call.op.name), (cause,))
+
+
+def check_identity(call: Call, raw: Json) -> None:
+    """The body names the namespace and the object that the path names. Raises Refusal (400)."""
+    kind = call.served.kind
+    if raw.get("metadata") is None:
+        raw["metadata"] = {}
+    meta = raw["metadata"]
     if not isinstance(meta, dict):
         raise bad_request(f"{kind.kind} cannot be read: metadata is no object")
+    if call.op.name and not meta.get("name"):
+        told = f"the name of the object ({call.op.name} based on URL) was undeterminable"
+        raise bad_request(f"{told}: name must be provided")
+    if call.op.name and meta["name"] != call.op.name:
+        told = f"the name of the object ({meta['name']})"
+        raise bad_request(f"{told} does not match the name on the URL ({call.op.name})")
     if kind.namespaced:
         if meta.setdefault("namespace", call.op.namespace) not in ("", call.op.namespace):
             raise bad_request(
@@ -126,10 +162,6 @@ def check_identity(call: Call, raw: Json) -> None:
         meta["namespace"] = call.op.namespace
     elif meta.get("namespace"):
         raise bad_request("namespace may not be set on an object that has none")
-    if call.op.name and meta.setdefault("name", call.op.name) != call.op.name:
-        raise bad_request(
-            f"the name of the object ({meta['name']}) does not match the name on the URL ({call.op.name})"
-        )
 
 
 def check_fields(call: Call, raw: Json, duplicates: list[str], validation: str) -> None:
@@ -155,12 +187,10 @@ async def update(call: Call) -> Response:
 def check_has_revision(call: Call, raw: Json) -> None:
     """A custom object is never replaced blindly. Raises Refusal (422)."""
     if not call.served.builtin and not raw["metadata"].get("resourceVersion"):
-        cause = (
-            "metadata.resourceVersion",
-            "FieldValueInvalid",
-            "Invalid value: 0x0: must be specified for an update",
-        )
-        raise invalid(call.about, (cause,))
+        message = "Invalid value: 0: must be specified for an update"
+        cause = ("metadata.resourceVersion", "FieldValueInvalid", message)
+        kind = call.served.kind
+        raise invalid(About(kind.group, kind.plural, kind.plural, call.op.name), (cause,))
 
 
 async def store_update(call: Call, raw: Json, *, dry_run: bool) -> Resource:
@@ -177,8 +207,8 @@ async def delete(call: Call) -> Response:
     asked = await read_deletion(call)
     kind = call.served.stored
     last = await _delete(call, call.key, asked)
-    there = call.api.store.text(kind, call.key) is not None and not asked.dry_run
-    if there or kind.plural in _RETURNED_WHEN_DELETED:
+    stays = holds(kind, last.raw) and not asked.dry_run
+    if stays or kind.plural in _RETURNED_WHEN_DELETED:
         return output.one(call, last.raw)
     return output.respond(
         success(kind=call.served.kind, name=last.name, uid=last.uid), warnings=call.warnings
@@ -194,13 +224,33 @@ async def read_deletion(call: Call) -> options.Deletion:
 
 
 async def _delete(call: Call, key: Key, asked: options.Deletion) -> Resource:
-    last = await call.api.store.delete(
-        call.served.stored, key, uid=asked.uid or None, propagation=asked.propagation, grace_s=asked.grace_s,
-        dry_run=asked.dry_run, revision=asked.revision,
-    )  # fmt: skip
+    try:
+        last = await call.api.store.delete(
+            call.served.stored, key, uid=asked.uid or None, propagation=asked.propagation,
+            grace_s=asked.grace_s, dry_run=asked.dry_run, revision=asked.revision,
+        )  # fmt: skip
+    except Clash as error:
+        about = About(plural=call.served.kind.kind, name=key.name)
+        raise Refusal("Conflict", _precondition(call, key, asked), about=about) from error
     if not asked.dry_run:
         await crds.after_delete(call.api, last)
     return last
+
+
+def _precondition(call: Call, key: Key, asked: options.Deletion) -> str:
+    """Kubernetes' sentence for a deletion that meant another object, or an older one."""
+    kind, text = call.served.kind.kind, call.api.store.text(call.served.stored, key)
+    meta = json.loads(text)["metadata"] if text else {}
+    told = f'Operation cannot be fulfilled on {kind} "{key.name}": the'
+    if asked.uid and asked.uid != meta.get("uid"):
+        return (
+            f"{told} UID in the precondition ({asked.uid}) does not match the UID in record "
+            f"({meta.get('uid')}). The object might have been deleted and then recreated"
+        )
+    return (
+        f"{told} ResourceVersion in the precondition ({asked.revision}) does not match the ResourceVersion "
+        f"in record ({meta.get('resourceVersion')}). The object might have been modified"
+    )
 
 
 async def deletecollection(call: Call) -> Response:
