@@ -13,6 +13,7 @@ from forebay.api.kinds import ControllerRevision, DaemonSet, Job, Node, Pod
 from forebay.home.workloads.actions import Create, Delete
 from forebay.home.workloads.daemonset import decide as ds
 from forebay.home.workloads.job import decide as job
+from forebay.home.workloads.job import indexed
 from forebay.home.workloads.pods import active, available, condition
 
 
@@ -26,6 +27,38 @@ def job_step(cluster: Cluster, *, shuffled: int | None = None) -> job.Decision:
 
 def a_job(**spec: Any) -> Cluster:
     return Cluster([Job.new("j", "default", spec={"template": template(restartPolicy="Never"), **spec})])
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_completed_indexes_are_read_as_they_are_written(indexes: set[int]) -> None:
+    assert indexed.read(indexed.written(indexes)) == indexes
+
+
+def test_completed_indexes_look_like_kubernetes_ones() -> None:
+    assert indexed.written({0, 1, 2, 5, 7, 8}) == "0-2,5,7-8"
+
+
+@given(st.integers(1, 5), st.integers(1, 3), st.lists(st.booleans(), max_size=6))
+def test_every_index_of_a_job_succeeds_once(completions: int, parallelism: int, fails: list[bool]) -> None:
+    cluster = a_job(
+        completions=completions, parallelism=parallelism, completionMode="Indexed", backoffLimit=9
+    )
+    turn, won = iter(fails), list[int | None]()
+
+    def act(pod: Pod) -> str:
+        if next(turn, False):
+            return "fail"
+        won.append(indexed.index_of(pod))
+        return "succeed"
+
+    for _ in range(30):
+        cluster.carry_out(job_step(cluster).actions)
+        cluster.pass_time(700.0, act=act)
+    status = cluster.one(Job, "j").status
+    assert sorted(won, key=str) == sorted(range(completions), key=str)
+    assert status["completedIndexes"] == indexed.written(range(completions))
+    assert condition(cluster.one(Job, "j"), "Complete") is not None
+    assert writes(job_step(cluster).actions) == []
 
 
 fates = st.lists(st.sampled_from(["ready", "succeed", "fail", "deleted"]), min_size=60, max_size=60)
@@ -147,6 +180,20 @@ def test_a_daemon_set_covers_what_fits_and_then_stays_still(cluster: Cluster, fa
     assert sorted(ds.target(p) for p in cluster.all(Pod)) == fitting
     assert writes(daemon_step(cluster).actions) == []
     assert owner.status["numberReady"] == owner.status["desiredNumberScheduled"] == len(fitting)
+
+
+@given(node_worlds())
+def test_of_two_pods_on_a_node_the_younger_goes(cluster: Cluster) -> None:
+    run_daemons(cluster)
+    before = {p.name for p in cluster.all(Pod)}
+    for pod in cluster.all(Pod):
+        twin = pod.copy()
+        twin.meta.update(
+            name=f"{pod.name}-twin", uid=f"{pod.uid}-twin", creationTimestamp="2027-01-01T00:00:00Z"
+        )
+        cluster.add(twin)
+    run_daemons(cluster)
+    assert {p.name for p in cluster.all(Pod)} == before
 
 
 @given(node_worlds())

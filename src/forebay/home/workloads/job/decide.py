@@ -11,7 +11,7 @@ from forebay.api.kinds import Job, Pod
 from forebay.api.meta import Json
 from forebay.home.workloads import pods as p
 from forebay.home.workloads.actions import Action, Create, Delete, Note, Update, changed_status
-from forebay.home.workloads.job import policy
+from forebay.home.workloads.job import indexed, policy
 from forebay.home.workloads.job.counting import TRACKING, Tally, tally
 from forebay.kit.backoff import backoff_s
 from forebay.kit.clock import parse_rfc3339, rfc3339
@@ -61,7 +61,7 @@ def decide(seen: Seen) -> Decision:
     else:
         started, again_s = _started(seen, counts)
         actions += started
-        actions += _surplus(job, counts)
+        actions += _surplus(seen, counts)
     status = _status(seen, counts, len(kept) + sum(isinstance(a, Create) for a in actions))
     status, notes = _with_conditions(seen, counts, status, end)
     released = [_without_finalizer(pod) for pod in counts.release]
@@ -98,12 +98,15 @@ def _end(seen: Seen, counts: Tally) -> _End | None:
     if (left_s := _deadline_s(seen)) is not None and left_s <= 0:
         return _End("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
     completions = seen.job.spec.get("completions")
-    enough = (
-        counts.succeeded >= completions if completions is not None else counts.succeeded and not counts.active
-    )
-    if enough:
+    done = _succeeded(seen, counts)
+    if done >= completions if completions is not None else done and not counts.active:
         return _End("Complete", "CompletionsReached", "Reached expected number of succeeded pods")
     return None
+
+
+def _succeeded(seen: Seen, counts: Tally) -> int:
+    """Pods that succeeded; in an indexed Job, numbers that did."""
+    return len(indexed.completed(seen.job, seen.pods)) if indexed.is_indexed(seen.job) else counts.succeeded
 
 
 def _too_often(job: Job, counts: Tally) -> bool:
@@ -123,7 +126,7 @@ def _too_often(job: Job, counts: Tally) -> bool:
 def _started(seen: Seen, counts: Tally) -> tuple[list[Action], float | None]:
     """New pods, or how long to wait after a failure: 10 s, 20 s, ... up to ten minutes."""
     job = seen.job
-    missing = _wanted(job, counts) - len(counts.active)
+    missing = _wanted(seen, counts) - len(counts.active)
     if missing <= 0:
         return [], None
     if counts.last_failure is not None:
@@ -132,10 +135,23 @@ def _started(seen: Seen, counts: Tally) -> tuple[list[Action], float | None]:
         if left_s > 0:
             return [], left_s
     actions: list[Action] = []
-    for name in _names(seen, counts, missing):
-        actions.append(Create(_pod(job, name), job))
-        actions.append(Note(job, "Normal", "SuccessfulCreate", f"Created pod: {name}"))
+    for pod in _pods(seen, counts, missing):
+        actions.append(Create(pod, job))
+        actions.append(Note(job, "Normal", "SuccessfulCreate", f"Created pod: {pod.name}"))
     return actions, None
+
+
+def _pods(seen: Seen, counts: Tally, count: int) -> list[Pod]:
+    names = _names(seen, counts, count)
+    if not indexed.is_indexed(seen.job):
+        return [_pod(seen.job, name) for name in names]
+    made = []
+    for index, name in zip(indexed.missing(seen.job, seen.pods, counts.active, count), names, strict=False):
+        end = name.rpartition("-")[2]
+        pod = _pod(seen.job, f"{seen.job.name[:50]}-{index}-{end}")
+        indexed.number(pod, seen.job, index)
+        made.append(pod)
+    return made
 
 
 def _names(seen: Seen, counts: Tally, count: int) -> list[str]:
@@ -151,16 +167,16 @@ def _names(seen: Seen, counts: Tally, count: int) -> list[str]:
     return found
 
 
-def _wanted(job: Job, counts: Tally) -> int:
-    parallel = int(job.spec.get("parallelism", 1))
-    completions = job.spec.get("completions")
+def _wanted(seen: Seen, counts: Tally) -> int:
+    parallel = int(seen.job.spec.get("parallelism", 1))
+    completions = seen.job.spec.get("completions")
     if completions is None:
         return len(counts.active) if counts.succeeded else parallel
-    return min(parallel, max(0, int(completions) - counts.succeeded))
+    return min(parallel, max(0, int(completions) - _succeeded(seen, counts)))
 
 
-def _surplus(job: Job, counts: Tally) -> list[Action]:
-    over = len(counts.active) - _wanted(job, counts)
+def _surplus(seen: Seen, counts: Tally) -> list[Action]:
+    over = len(counts.active) - _wanted(seen, counts)
     order = sorted(counts.active, key=lambda pod: (p.ready(pod), bool(pod.spec.get("nodeName")), pod.name))
     return _let_go(tuple(order[: max(0, over)]))
 
@@ -204,6 +220,8 @@ def _status(seen: Seen, counts: Tally, active: int) -> Json:
             del status[name]
     status["terminating"], status["ready"] = counts.terminating, counts.ready if active else 0
     status["uncountedTerminatedPods"] = counts.uncounted
+    if indexed.is_indexed(seen.job):
+        status["completedIndexes"] = indexed.written(indexed.completed(seen.job, seen.pods))
     if not status.get("startTime") and not seen.job.spec.get("suspend"):
         status["startTime"] = rfc3339(seen.now)
     return status
