@@ -25,6 +25,7 @@ _PROTECTION = {
     kinds.PersistentVolumeClaim: "kubernetes.io/pvc-protection",
     kinds.PersistentVolume: "kubernetes.io/pv-protection",
 }
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
@@ -92,7 +93,10 @@ class Rules:
             new = _begun(copy.deepcopy(new), kind, self._look)
         elif old is not None and kind is kinds.Service:
             _keep_address(new, old)
-        return defaulted(new, kind)
+        new = defaulted(new, kind)
+        if verb == "update" and old is not None and kind is kinds.DaemonSet:
+            _count_templates(new, old)
+        return new
 
 
 def _begun(raw: Json, kind: type[Resource], look: Look) -> Json:
@@ -101,6 +105,8 @@ def _begun(raw: Json, kind: type[Resource], look: Look) -> Json:
         admitted(raw["spec"])
     elif kind is kinds.Job and isinstance(raw.get("spec"), dict):
         _select_own_pods(raw)
+    elif kind is kinds.DaemonSet:
+        raw["metadata"].setdefault("annotations", {})[_TEMPLATE_GENERATION] = "1"
     elif kind is kinds.Namespace:
         spec = raw.setdefault("spec", {})
         spec["finalizers"] = list(dict.fromkeys([*(spec.get("finalizers") or ()), "kubernetes"]))
@@ -154,6 +160,14 @@ def _keep_address(new: Json, old: Json) -> None:
             spec[name] = was[name]
     if spec.get("clusterIP") != was.get("clusterIP") and spec.get("clusterIPs") == was.get("clusterIPs"):
         spec["clusterIPs"] = [spec["clusterIP"]]  # a client that knows the old field alone
+
+
+def _count_templates(new: Json, old: Json) -> None:
+    """A DaemonSet's old counter of templates, kept as an annotation."""
+    was = (old["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "1")
+    changed = new["spec"].get("template") != old["spec"].get("template")
+    count = str(int(was) + 1) if changed and was.isdigit() else was
+    new["metadata"].setdefault("annotations", {})[_TEMPLATE_GENERATION] = count
 
 
 def _give_class(spec: Json, look: Look) -> None:

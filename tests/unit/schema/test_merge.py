@@ -27,7 +27,7 @@ A, B = {"name": "a", "image": "1"}, {"name": "b", "image": "2"}
     ("patch", "expected"),
     [
         ([{"name": "a", "image": "9"}], [{"name": "a", "image": "9"}, B]),
-        ([{"name": "c", "image": "3"}], [A, B, {"name": "c", "image": "3"}]),
+        ([{"name": "c", "image": "3"}], [{"name": "c", "image": "3"}, A, B]),
         ([{"name": "a", "$patch": "delete"}], [B]),
         ([{"name": "x", "$patch": "delete"}], [A, B]),
         ([{"$patch": "replace"}, {"name": "z"}], [{"name": "z"}]),
@@ -63,7 +63,7 @@ def test_atomic_lists_are_replaced():
 def test_lists_of_plain_values_merge_and_lose_what_the_patch_names():
     current = {"metadata": {"finalizers": ["x/a", "x/b"]}}
     assert patched(current, {"metadata": {"finalizers": ["x/c"]}}) == {
-        "metadata": {"finalizers": ["x/a", "x/b", "x/c"]}
+        "metadata": {"finalizers": ["x/c", "x/a", "x/b"]}
     }
     gone = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x/a"]}}
     assert patched(current, gone) == {"metadata": {"finalizers": ["x/b"]}}

@@ -52,6 +52,10 @@ def crd_trouble(crd: Json) -> list[Cause]:
     spec = crd.get("spec") or {}
     called, group = spec.get("names") or {}, spec.get("group") or ""
     found: list[Cause] = []
+    wanted = f"{called.get('plural', '')}.{group}"
+    if called.get("plural") and group and (crd.get("metadata") or {}).get("name") != wanted:
+        told = 'must be spec.names.plural+"."+spec.group'
+        found.append(causes.invalid("metadata.name", (crd.get("metadata") or {}).get("name", ""), told))
     if not group:
         found.append(causes.required("spec.group"))
     elif "." not in group:
@@ -64,10 +68,6 @@ def crd_trouble(crd: Json) -> list[Cause]:
             found.append(causes.unsupported("spec.scope", spec["scope"], ("Cluster", "Namespaced")))
         else:
             found.append(causes.required("spec.scope"))
-    wanted = f"{called.get('plural', '')}.{group}"
-    if called.get("plural") and group and (crd.get("metadata") or {}).get("name") != wanted:
-        told = f'must be spec.names.plural+"."+spec.group: "{wanted}"'
-        found.append(causes.invalid("metadata.name", (crd.get("metadata") or {}).get("name", ""), told))
     return [*found, *_versions(spec.get("versions") or [])]
 
 
@@ -89,9 +89,11 @@ def _versions(versions: list[Any]) -> Iterator[Cause]:
         seen.add(name)
         schema = (one.get("schema") or {}).get("openAPIV3Schema")
         if schema is None:
-            yield causes.required(f"{path}.schema.openAPIV3Schema", "schemas are required")
+            yield causes.required(f"{path}.schema.openAPIV3Schema")
         else:
-            yield from _schema(schema, f"{path}.schema.openAPIV3Schema", root=True)
+            # One schema for all versions is looked at in the place of the old API.
+            place = "spec.validation" if len(versions) == 1 else f"{path}.schema"
+            yield from _schema(schema, f"{place}.openAPIV3Schema", root=True)
 
 
 def _schema(schema: Json, path: str, *, root: bool = False) -> Iterator[Cause]:

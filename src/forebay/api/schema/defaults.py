@@ -102,7 +102,9 @@ def _service(raw: Json) -> None:
     if spec["type"] == "LoadBalancer":
         _unset(spec, allocateLoadBalancerNodePorts=True)
     if spec["type"] != "ExternalName":
-        _unset(spec, internalTrafficPolicy="Cluster", ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
+        both = spec.get("clusterIP") == "None" and not spec.get("selector")  # nobody knows what stands behind
+        families, policy = (["IPv4", "IPv6"], "RequireDualStack") if both else (["IPv4"], "SingleStack")
+        _unset(spec, internalTrafficPolicy="Cluster", ipFamilies=families, ipFamilyPolicy=policy)
     for port in spec.get("ports") or ():
         _unset(port, protocol="TCP")
         if port.get("targetPort") in (None, 0, ""):

@@ -72,8 +72,8 @@ def _volume(raw: Json, old: Json | None) -> Iterator[Cause]:
         yield causes.required("spec.accessModes")
     if not spec.get("capacity"):
         yield causes.required("spec.capacity")
-    elif "storage" not in spec["capacity"] or len(spec["capacity"]) > 1:
-        yield causes.unsupported("spec.capacity", spec["capacity"], ("storage",))
+    if "storage" not in (spec.get("capacity") or {}) or len(spec["capacity"]) > 1:
+        yield causes.unsupported("spec.capacity", spec.get("capacity"), ("storage",))
     else:
         yield from _positive(spec["capacity"]["storage"], "spec.capacity[storage]")
     sources = [key for key, value in spec.items() if key not in _VOLUME_FIELDS and isinstance(value, dict)]
@@ -101,7 +101,9 @@ def _service(raw: Json, old: Json | None) -> Iterator[Cause]:
         yield causes.required("spec.ports")
     if spec.get("type") == "ExternalName":
         name = str(spec.get("externalName") or "").removesuffix(".")
-        for told in names.dns1123_subdomain(name):
+        if not name:
+            yield causes.required("spec.externalName")
+        for told in names.dns1123_subdomain(name) if name else ():
             yield causes.invalid("spec.externalName", name, told)
     yield from names.labels(spec.get("selector"), "spec.selector")
     seen, numbers = set[str](), set[tuple[Any, Any]]()
@@ -123,7 +125,8 @@ def _service(raw: Json, old: Json | None) -> Iterator[Cause]:
             yield from port_number(f"{path}.targetPort", target)
         key = (one.get("port"), one.get("protocol"))
         if key in numbers:
-            yield causes.duplicate(path, {"port": key[0], "protocol": key[1]})
+            shown = {"Name": "", "Protocol": key[1], "AppProtocol": None, "Port": key[0]}
+            yield causes.duplicate(path, {**shown, "TargetPort": 0, "NodePort": 0})
         numbers.add(key)
     yield from _address_kept(spec, old)
 
@@ -199,11 +202,15 @@ def _autoscaler(raw: Json, old: Json | None) -> Iterator[Cause]:
         yield causes.invalid("spec.minReplicas", least, "must be greater than or equal to 1")
     if most < 1:
         yield causes.invalid("spec.maxReplicas", most, "must be greater than 0")
-    elif most < least:
+    if most < least:
         yield causes.invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`")
+    target = spec.get("scaleTargetRef") or {}
     for name in ("kind", "name"):
-        if not (spec.get("scaleTargetRef") or {}).get(name):
+        if not target.get(name):
             yield causes.required(f"spec.scaleTargetRef.{name}")
+    if "/" not in str(target.get("apiVersion") or "") and target.get("kind") != "ReplicationController":
+        told = "apiVersion must specify API group"
+        yield causes.invalid("spec.scaleTargetRef.apiVersion", target.get("apiVersion") or "", told)
 
 
 def _role_binding(raw: Json, old: Json | None) -> Iterator[Cause]:

@@ -51,7 +51,7 @@ def _objects(current: Json, patch: Json, shape: Struct | None) -> Json:
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):
-        raise _bad(f"unknown patch type: {directive}")
+        raise _bad(f"unknown patch type: {directive} in map: {_in_go({_PATCH: directive, **patch})}")
     retain = patch.pop(_RETAIN, None)
     if retain is not None:
         current = _retained(current, retain, patch)
@@ -138,7 +138,7 @@ def _item_merged(current: list[Any], item: Any, key: str, shape: Struct | None) 
         raise _bad("expected a map in a list that merges by key")
     directive = item.get(_PATCH)
     if key not in item:
-        raise _bad(f"map: {item} does not contain declared merge key: {key}")
+        raise _bad(f"map: {_in_go(item)} does not contain declared merge key: {key}")
     if directive == "delete":
         return [one for one in current if not _same(one, item, key)]
     at = next((index for index, one in enumerate(current) if _same(one, item, key)), None)
@@ -156,7 +156,7 @@ def _same(one: Any, other: Json, key: str) -> bool:
 def _primitives(current: list[Any], patch: list[Any], order: list[Any] | None) -> list[Any]:
     server = current + [item for item in patch if item not in current]
     unique = [item for index, item in enumerate(server) if item not in server[:index]]
-    return _ordered(unique, current, order, "") if order is not None else unique
+    return _ordered(unique, current, order if order is not None else patch, "")
 
 
 def _ordered(items: list[Any], server: list[Any], order: list[Any], key: str) -> list[Any]:
@@ -175,7 +175,7 @@ def _ordered(items: list[Any], server: list[Any], order: list[Any], key: str) ->
     places = [identity(item) for item in server]
 
     def place(item: Any) -> int:
-        return places.index(identity(item)) if identity(item) in places else len(places)
+        return places.index(identity(item)) if identity(item) in places else -1  # new ones come first
 
     out: list[Any] = []
     while named and alone:
@@ -203,6 +203,19 @@ def _clean(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _clean(item) for key, item in value.items() if item is not None}
     return [_clean(item) for item in value] if isinstance(value, list) else value
+
+
+def _in_go(value: Any) -> str:
+    """A value as Go's %v prints it."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{_in_go(value[key])}" for key in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(_in_go, value)) + "]"
+    return (
+        {None: "<nil>", True: "true", False: "false"}.get(value, str(value))
+        if value is None or isinstance(value, bool)
+        else str(value)
+    )
 
 
 def _bad(message: str) -> Invalid:

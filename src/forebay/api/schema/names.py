@@ -133,11 +133,7 @@ def metadata(raw: Json, kind: type[Resource]) -> Iterator[Cause]:
     """Everything wrong with an object's metadata."""
     meta: Json = raw.get("metadata") or {}
     test = _NAMES.get(kind, dns1123_subdomain)
-    name, generated = str(meta.get("name") or ""), str(meta.get("generateName") or "")
-    if generated:
-        # What a generated name ends with makes a dangling dash good.
-        for told in test(generated.rstrip("-") if generated.endswith("-") else generated):
-            yield causes.invalid("metadata.generateName", generated, told)
+    name = str(meta.get("name") or "")
     if not name:
         yield causes.required("metadata.name", "name or generateName is required")
     else:

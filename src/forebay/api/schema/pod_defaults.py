@@ -22,8 +22,8 @@ def template(spec: Json) -> None:
     ):  # fmt: skip
         if not spec.get(name) and spec.get(name) != {}:
             spec[name] = value
-    if spec.get("terminationGracePeriodSeconds") is None:
-        spec["terminationGracePeriodSeconds"] = 30
+    grace = spec.get("terminationGracePeriodSeconds")
+    spec["terminationGracePeriodSeconds"] = 30 if grace is None else 1 if grace < 0 else grace
     _same_account(spec)
     for group in ("initContainers", "containers", "ephemeralContainers"):
         for one in _dicts(spec.get(group)):

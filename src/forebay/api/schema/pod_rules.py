@@ -52,9 +52,6 @@ def pod_spec(spec: Json, path: str) -> Iterator[Cause]:
                 one, where, init=group == "initContainers" and one.get("restartPolicy") != "Always"
             )
     yield from names.labels(spec.get("nodeSelector"), f"{path}.nodeSelector")
-    grace = spec.get("terminationGracePeriodSeconds")
-    if isinstance(grace, int) and grace < 0:
-        yield causes.invalid(f"{path}.terminationGracePeriodSeconds", grace, _NOT_NEGATIVE)
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline < 2**31:
         yield causes.invalid(
@@ -190,8 +187,7 @@ def resources(found: Json, path: str) -> Iterator[Cause]:
     limits, requests = found.get("limits") or {}, found.get("requests") or {}
     for part, amounts in (("limits", limits), ("requests", requests)):
         for name, amount in amounts.items():
-            where = f"{path}.{part}[{name}]" if "/" in name or "." in name else f"{path}.{part}.{name}"
-            yield from _resource(str(name), amount, f"{path}.{part}", where)
+            yield from _resource(str(name), amount, f"{path}.{part}[{name}]")
     for name, amount in requests.items():
         limit, extended = limits.get(name), "/" in str(name)
         if limit is None:
@@ -204,10 +200,10 @@ def resources(found: Json, path: str) -> Iterator[Cause]:
             yield causes.invalid(f"{path}.requests", str(amount), f"must be equal to {name} limit of {limit}")
 
 
-def _resource(name: str, amount: Any, path: str, where: str) -> Iterator[Cause]:
+def _resource(name: str, amount: Any, where: str) -> Iterator[Cause]:
     told = names.qualified_name(name)
     for sentence in told:
-        yield causes.invalid(path, name, sentence)
+        yield causes.invalid(where, name, sentence)
     if not told and "/" not in name and name not in STANDARD and not name.startswith("hugepages-"):
         yield causes.invalid(where, name, "must be a standard resource type or fully qualified")
         yield causes.invalid(where, name, "must be a standard resource for containers")

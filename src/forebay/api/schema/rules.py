@@ -32,6 +32,7 @@ def violations(value: Any, schema: Json, path: str = "", *, object_root: bool = 
     types = _types(schema)
     if types and not _fits(value, word, types):
         yield _wrong_type(path, word, types)
+        yield from _combined(value, schema, path)
         return
     if "enum" in schema and value not in schema["enum"]:
         listed = [one if isinstance(one, str) else json.dumps(one) for one in schema["enum"]]
@@ -185,19 +186,19 @@ def _object(value: Json, schema: Json, path: str, root: bool) -> Iterator[Cause]
 def _combined(value: Any, schema: Json, path: str) -> Iterator[Cause]:
     for one in schema.get("allOf") or ():
         yield from violations(value, one, path)
-    if schema.get("anyOf") and not schema.get(INT_OR_STRING):
+    if schema.get("anyOf"):
         tried = [list(violations(value, one, path)) for one in schema["anyOf"]]
         if all(tried):
-            yield causes.invalid(path, value, f"{path} in body must validate at least one schema (anyOf)")
+            yield causes.invalid("<nil>", "", f'"{path}" must validate at least one schema (anyOf)')
             yield from tried[0]
     if schema.get("oneOf"):
         tried = [list(violations(value, one, path)) for one in schema["oneOf"]]
         valid = sum(not one for one in tried)
         if valid != 1:
-            found = "none" if valid == 0 else "more than one"
-            detail = f"{path} in body must validate one and only one schema (oneOf). Found {found} valid"
-            yield causes.invalid(path, value, detail)
+            found = "none valid" if valid == 0 else f"{valid} valid alternatives"
+            told = f'"{path}" must validate one and only one schema (oneOf). Found {found}'
+            yield causes.invalid("<nil>", "", told)
             if valid == 0:
                 yield from tried[0]
     if "not" in schema and not list(violations(value, schema["not"], path)):
-        yield causes.invalid(path, value, f"{path} in body must not validate the schema (not)")
+        yield causes.invalid("<nil>", "", f'"{path}" must not validate the schema (not)')

@@ -101,6 +101,10 @@ def defaulted(value: Any, schema: Json) -> Any:
                 continue
             if key not in out or (out[key] is None and not below.get("nullable")):
                 out[key] = copy.deepcopy(below["default"])
+        for key in [key for key, item in out.items() if item is None]:
+            below = properties.get(key) or (more if isinstance(more, dict) else None)
+            if below is not None and not below.get("nullable"):
+                del out[key]
         for key, item in out.items():
             below = properties.get(key) or (more if isinstance(more, dict) else None)
             if below is not None:

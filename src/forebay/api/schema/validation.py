@@ -18,9 +18,17 @@ UNCHECKED = (
     "some validation rules were not checked because the object was invalid; correct the existing errors to "
     "complete validation"
 )
+_BLOCKING = (
+    "FieldValueRequired", "FieldValueTypeInvalid", "FieldValueTooLong", "FieldValueTooMany",
+    "FieldValueNotSupported",
+)  # fmt: skip
 _ORDERS = {
-    "RestartPolicy": ("Always", "OnFailure", "Never"),  # not by name, for once
+    # Not by name, as all others are.
+    "RestartPolicy": ("Always", "OnFailure", "Never"),
+    "TerminationMessagePolicy": ("File", "FallbackToLogsOnError"),
+    "DNSPolicy": ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"),
 }
+_ELSEWHERE = ("DeploymentStrategyType",)  # said by the rules of its kind, on another path
 
 
 def validate(raw: Json, old: Json | None, kind: type[Resource]) -> list[Cause]:
@@ -33,12 +41,12 @@ def validate(raw: Json, old: Json | None, kind: type[Resource]) -> list[Cause]:
     schema = openapi_schema(kind)
     if schema is None:
         return found
-    wrong = list(violations(raw, schema, object_root=True))
-    if not wrong:
+    found += violations(raw, schema, object_root=True)
+    if not any(reason in _BLOCKING for _, reason, _ in found):
         return [*found, *broken_rules(raw, old, schema)]
     if _has_rules(schema):
-        wrong.append(causes.invalid("<nil>", None, UNCHECKED))
-    return [*found, *wrong]
+        found.append(causes.invalid("<nil>", None, UNCHECKED))
+    return found
 
 
 def _has_rules(schema: Any) -> bool:
@@ -59,6 +67,9 @@ def _enum(value: Any, kind: Type, path: str) -> Iterator[Cause]:
         yield from _enums(value, struct(kind.struct), path)
     elif kind.code == "[" and isinstance(value, list) and kind.item is not None and kind.item.code in "@s":
         for index, item in enumerate(value):
-            yield from _enum(item, kind.item, f"{path}[{index}]")
+            # Lists of plain words are refused as a whole.
+            yield from _enum(item, kind.item, f"{path}[{index}]" if kind.item.code == "@" else path)
     elif kind.enum and value not in kind.enum and value not in ("", None):
-        yield causes.unsupported(path, value, _ORDERS.get(kind.go.rsplit(".", 1)[-1], kind.enum))
+        name = kind.go.rsplit(".", 1)[-1]
+        if name not in _ELSEWHERE:
+            yield causes.unsupported(path, value, _ORDERS.get(name, kind.enum))

@@ -67,15 +67,17 @@ def _workload(raw: Json, word: str) -> Iterator[Cause]:
     """Selector and template, as Deployment, ReplicaSet and DaemonSet have them."""
     spec = raw.get("spec") or {}
     selector, template = spec.get("selector"), spec.get("template") or {}
-    labels = (template.get("metadata") or {}).get("labels") or {}
+    labels = dict(sorted(((template.get("metadata") or {}).get("labels") or {}).items()))
     yield from _not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
-    if selector is None:
+    if selector is None and word != "daemonset":
         yield causes.required("spec.selector")
-    else:
+    elif selector is not None:
         yield from _selector(selector)
         if not selector.get("matchLabels") and not selector.get("matchExpressions"):
             yield causes.invalid("spec.selector", selector, f"empty selector is invalid for {word}")
-    if not _matches(selector or {}, labels):
+    if not _valid(selector):
+        yield causes.invalid("spec.selector", selector, "invalid label selector")
+    elif not _matches(selector, labels):
         told = "`selector` does not match template `labels`"
         yield causes.invalid("spec.template.metadata.labels", labels or None, told)
     yield from _template(template, "spec.template")
@@ -110,9 +112,18 @@ def _selector(selector: Json) -> Iterator[Cause]:
             yield causes.invalid(f"{path}.key", one.get("key") or "", told)
 
 
-def _matches(selector: Json, labels: Json) -> bool:
+def _valid(selector: Json | None) -> bool:
     try:
-        return selectors.match_expressions(selector, labels) if selector else True
+        selectors.from_object(selector or {})
+    except Invalid:
+        return False
+    return True
+
+
+def _matches(selector: Json | None, labels: Json) -> bool:
+    """An absent selector matches nothing, an empty one everything."""
+    try:
+        return selector is not None and selectors.match_expressions(selector, labels)
     except Invalid:
         return True  # said already, about the selector itself
 
@@ -127,6 +138,9 @@ def deployment(raw: Json, old: Json | None) -> Iterator[Cause]:
         yield causes.forbidden(
             f"{path}.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'"
         )
+    elif strategy.get("type") not in ("Recreate", "RollingUpdate"):
+        shown = {"Type": strategy.get("type", ""), "RollingUpdate": rolling}
+        yield causes.unsupported(path, shown, ("Recreate", "RollingUpdate"))
     elif rolling is not None:
         yield from _rolling(rolling, f"{path}.rollingUpdate")
     deadline = spec.get("progressDeadlineSeconds")
@@ -185,8 +199,8 @@ def job(raw: Json, old: Json | None) -> Iterator[Cause]:
     if spec.get("selector") is None:
         yield causes.required("spec.selector")
     template = spec.get("template") or {}
-    labels = (template.get("metadata") or {}).get("labels") or {}
-    if not _matches(spec.get("selector") or {}, labels):
+    labels = dict(sorted(((template.get("metadata") or {}).get("labels") or {}).items()))
+    if not _matches(spec.get("selector"), labels):
         told = "`selector` does not match template `labels`"
         yield causes.invalid("spec.template.metadata.labels", labels or None, told)
     yield from _template(template, "spec.template")
