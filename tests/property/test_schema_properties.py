@@ -19,7 +19,7 @@ SCALARS = (
     st.none()
     | st.booleans()
     | st.integers(-(2**40), 2**40)
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=6)
 )
 FIELDS = st.sampled_from(

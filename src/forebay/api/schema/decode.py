@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -39,7 +40,7 @@ def parse_json(body: bytes) -> tuple[Json, list[str]]:
         return out
 
     try:
-        raw = json.loads(body, object_pairs_hook=pairs, parse_constant=_no_constant)
+        raw = json.loads(body, object_pairs_hook=pairs, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise _bad(f"couldn't get version/kind; json parse error: {error}") from error
     if not isinstance(raw, dict):
@@ -246,6 +247,13 @@ def _walk(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 def _no_constant(word: str) -> Any:
     raise ValueError(f"invalid character {word[0]!r} looking for beginning of value")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"cannot unmarshal number {text} into Go value of type float64")
+    return value
 
 
 def _bad(message: str) -> Invalid:
