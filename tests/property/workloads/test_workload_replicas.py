@@ -230,3 +230,22 @@ def test_a_pod_that_replaces_another_has_a_name_of_its_own() -> None:
         cluster.pass_time()
         cluster.carry_out([Delete(pod)])
     assert len(set(names)) == 5
+
+
+@given(rollouts(), st.integers(0, 6))
+def test_a_paused_deployment_is_scaled_but_does_not_roll(cluster: Cluster, replicas: int) -> None:
+    settle(cluster, rounds=10)
+    item = cluster._items[Deployment, cluster.one(Deployment, "web").key]
+    item.raw["spec"]["paused"] = True
+    change(cluster, "b", replicas)
+    settle(cluster, rounds=10)
+    pods = [p for p in cluster.all(Pod) if active(p)]
+    assert [p.spec["containers"][0]["image"] for p in pods] == ["a"] * replicas
+    reasons = {c["type"]: c["reason"] for c in cluster.one(Deployment, "web").status["conditions"]}
+    assert reasons["Progressing"] == "DeploymentPaused"
+    assert writes(deployment_step(cluster).actions) == []
+    item = cluster._items[Deployment, item.key]
+    item.raw["spec"]["paused"] = False
+    settle(cluster, rounds=20)
+    pods = [p for p in cluster.all(Pod) if active(p)]
+    assert [p.spec["containers"][0]["image"] for p in pods] == ["b"] * replicas
