@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -113,9 +115,14 @@ def test_leftovers_of_a_home_and_its_supervisors_end_with_the_next_start(tmp_pat
             everything = family(process.pid)
             supervisors = {pid for pid in everything if processes()[pid].parent == process.pid}
             assert len(supervisors) == 2
-            end(process.pid)
+            marked = set(processes_of(tmp_path))
+            firsts = {pid for pid in marked if processes()[pid].parent in supervisors}
+            assert len(firsts) == 3
+            os.kill(process.pid, signal.SIGSTOP)  # so that it cannot react
             for pid in supervisors:
                 end(pid)
+            await all_gone(firsts)
+            end(process.pid)
         async with home(tmp_path) as here:
             await all_gone(everything)
             await here.until("web", lambda p: is_ready(p) and restarts(p.status) == [1, 1])

@@ -147,7 +147,7 @@ def test_a_deadline_fails_the_pod(tmp_path: Path) -> None:
                                    "restartPolicy": "Never"})  # fmt: skip
             pod = await here.until("one", lambda p: p.status.get("phase") == "Failed")
             assert pod.status["reason"] == "DeadlineExceeded"
-            assert processes_of(tmp_path) == []
+            await eventually(lambda: _none(tmp_path))
 
     asyncio.run(body())
 
@@ -195,6 +195,23 @@ def test_a_command_that_does_not_exist_is_a_start_error(tmp_path: Path) -> None:
             pod = await here.until("one", lambda p: p.status.get("phase") == "Failed")
             assert terminated(pod)["reason"] == "StartError"
             assert 'exec: "no-such-program": No such file or directory' in terminated(pod)["message"]
+
+    asyncio.run(body())
+
+
+def test_what_a_container_put_into_the_background_ends_with_it_while_the_pod_lives(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with home(tmp_path) as here:
+            background = "(setsid sh -c 'echo $$$$ > /w/pid; exec sleep 600' &)"  # $$ stands for one $
+            daemon = background + "; while [ ! -s /w/pid ]; do sleep 0.02; done"
+            mount = [{"name": "w", "mountPath": "/w"}]
+            containers = [sh(daemon, volumeMounts=mount), sh("exec sleep 600", "other")]
+            volumes = [{"name": "w", "hostPath": {"path": "/w"}}]
+            await here.pod("one", {"containers": containers, "restartPolicy": "Never", "volumes": volumes})
+            await here.until("one", lambda p: bool(terminated(p)))
+            pid = int((here.settings.root / "w" / "pid").read_text())
+            assert not Path(f"/proc/{pid}").exists()
+            assert len(processes_of(tmp_path)) == 2, "the supervisor and the other container"
 
     asyncio.run(body())
 

@@ -25,9 +25,13 @@ def test_a_pod_runs_logs_and_is_removed_with_its_processes(tmp_path: Path) -> No
             await here.store.delete(Pod, Key("default", "one"), grace_s=5)
             await here.gone("one")
             assert processes_of(tmp_path) == []
-            assert not here.settings.pod_dir(pod.uid).exists()
-            reasons = [reason for reason, _ in await here.events(pod)]
-            assert {"Pulled", "Created", "Started", "Killing"} <= set(reasons)
+
+            async def cleaned_and_told() -> bool:
+                reasons = {reason for reason, _ in await here.events(pod)}
+                told = {"Pulled", "Created", "Started", "Killing"} <= reasons
+                return told and not here.settings.pod_dir(pod.uid).exists()
+
+            await eventually(cleaned_and_told)
 
     asyncio.run(body())
 

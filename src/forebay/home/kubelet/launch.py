@@ -69,9 +69,7 @@ async def prepare(container: Json, run: int, ground: PodGround) -> Prepared:
     given = _given(container, ground)
     env = environment(container, look, given)
     for name in ("PORT", *(f"PORT_{key}" for key in ground.ports)):
-        if (
-            env[name] in ground.ports
-        ):  # the spec repeats the container port, which is not where the world will call
+        if env[name] in ground.ports:  # the spec repeats the container port: the world calls the real one
             env[name] = str(ground.ports[env[name]])
     mounts = await in_thread(mounts_of, container, ground.volumes, env)
     scratch = ground.pod_dir / "containers" / container["name"]
