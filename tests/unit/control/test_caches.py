@@ -575,3 +575,21 @@ async def test_the_group_adds_up_what_its_agents_report(tmp_path: Path) -> None:
         await world.settle()
         group = await world.get(kinds.LocalModelNodeGroup, "gpu1")
         assert (group.status["used"], group.status["available"], group.status["nodes"]) == ("20", "180", 2)
+
+
+async def test_a_missing_job_namespace_is_named_and_the_download_starts_when_it_is_there(
+    tmp_path: Path,
+) -> None:
+    async with World(tmp_path) as world:
+        config = '{"jobNamespace": "elsewhere"}'
+        await world.store.create(
+            kinds.ConfigMap.new("inferenceservice-config", "kserve", data={"localModel": config})
+        )
+        await world.node("a", **on("gpu1"))
+        await started(world, groups="gpu1")
+        await world.settle()
+        cache = await world.get(kinds.LocalModelCache, "iris")
+        assert condition(cache, "Ready")["reason"] == "JobNamespaceMissing"
+        await world.store.create(kinds.Namespace.new("elsewhere"))
+        await world.settle()
+        assert await world.names(kinds.Job, "elsewhere") == ["iris-a"]

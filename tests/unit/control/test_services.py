@@ -461,3 +461,40 @@ spec:
         assert spec["volumes"][0]["persistentVolumeClaim"]["claimName"] == "iris-gpu1"
         service = await world.get(kinds.Service, "svc-predictor", "default")
         assert service.spec["ports"][0]["targetPort"] == 9000
+
+
+async def test_a_connection_names_the_bucket_and_the_service_the_path(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await prepared(world, cached=False)
+        await world.apply("""
+apiVersion: v1
+kind: Secret
+metadata: {name: storage-config}
+stringData: {mine: '{"type": "s3", "bucket": "b", "endpoint_url": "http://minio:9000"}'}
+---
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata: {name: svc}
+spec: {predictor: {model: {modelFormat: {name: huggingface}, storage: {key: mine, path: models/x}}}}
+""")
+        await world.settle()
+        container = (await pods_of(world))["initContainers"][0]
+        assert container["args"] == ["s3://b/models/x", "/mnt/models"]
+        env = {e["name"]: e for e in container["env"]}
+        assert env["STORAGE_CONFIG"]["valueFrom"]["secretKeyRef"] == {"name": "storage-config", "key": "mine"}
+
+
+async def test_another_strategy_is_taken_over_without_a_rollout(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await prepared(world)
+        before = await served(world)
+
+        def change(item: kinds.InferenceService) -> None:
+            item.spec["predictor"]["deploymentStrategy"] = {"type": "Recreate"}
+
+        await world.change(kinds.InferenceService, "svc", change, "default")
+        await world.settle()
+        assert (await world.get(kinds.Deployment, "svc-predictor", "default")).spec["strategy"] == {
+            "type": "Recreate"
+        }
+        assert await pods_of(world) == before

@@ -194,6 +194,8 @@ def _deployment(there: Deployment | None, wanted: Deployment) -> list[Action]:
     if notes != {k: wanted.annotations[k] for k in notes}:  # only then: a server's defaults are no difference
         spec["template"], spec["strategy"] = wanted.spec["template"], wanted.spec["strategy"]
         item.meta["annotations"] = {**there.annotations, **wanted.annotations}
+    elif not _covers(there.spec.get("strategy"), wanted.spec["strategy"]):
+        spec["strategy"] = wanted.spec["strategy"]
     item.raw["spec"] = spec
     return [Replace(item)] if item.raw != there.raw else []
 

@@ -14,6 +14,7 @@ from forebay.api.kinds import (
     LocalModelNamespaceCache,
     LocalModelNode,
     LocalModelNodeGroup,
+    Namespace,
     Node,
     PersistentVolume,
     PersistentVolumeClaim,
@@ -57,6 +58,7 @@ class ModelCacheController:
             Watch(LocalModelNodeGroup, wakes=known.everyone),
             Watch(ClusterStorageContainer, wakes=known.everyone),
             Watch(ServiceAccount, wakes=known.everyone),
+            Watch(Namespace, wakes=known.everyone),
             Watch(ConfigMap, wakes=known.everyone, where=config),
         )
 

@@ -43,11 +43,10 @@ def decide(seen: Seen) -> Decision:
     homes = assigned(seen)
     views = tuple(view_of(seen, node, homes[node.name]) for node in _sorted(seen.nodes) if node.name in homes)
     trouble = _trouble(seen, homes)
-    launches, due = (
-        launches_of(seen, views) if seen.settings.enabled and not seen.credentials.problem else ([], {})
-    )
+    active = seen.settings.enabled and not seen.job_namespace_missing
+    launches, due = launches_of(seen, views) if active and not seen.credentials.problem else ([], {})
     actions: list[Action] = []
-    if seen.settings.enabled:
+    if active:
         actions += entry_actions(seen, homes)
         actions += _volumes(seen, set(homes.values()))
     for launch in launches:
@@ -75,6 +74,11 @@ def _trouble(seen: Seen, homes: Mapping[str, str]) -> Condition | None:
             "NodeGroupNotFound",
             f"LocalModelNodeGroup {', '.join(absent)} does not exist; create it "
             "or take it out of spec.nodeGroups",
+        )
+    if seen.job_namespace_missing:
+        where = seen.settings.job_namespace
+        return no(
+            "Ready", "JobNamespaceMissing", f"namespace {where} for the downloads is missing; create it"
         )
     if seen.credentials.problem:
         return no("Ready", "CredentialsMissing", seen.credentials.problem)

@@ -38,6 +38,7 @@ class Seen:
     nodes: tuple[Node, ...] = ()
     model_nodes: tuple[LocalModelNode, ...] = ()
     jobs: tuple[Job, ...] = ()  # this cache's
+    job_namespace_missing: bool = False
     taken: frozenset[str] = frozenset()  # names of all Jobs in the job namespace
     claims: tuple[PersistentVolumeClaim, ...] = ()  # of the job namespace, and this cache's serving claims
     volumes: tuple[PersistentVolume, ...] = ()

@@ -59,6 +59,9 @@ def notes(seen: Seen, views: Sequence[NodeView]) -> list[Note]:
             found.append(
                 Note("Downloaded", f"{view.node} holds the model" + (f" (from {source})" if source else ""))
             )
+        elif view.state is NodeState.PENDING and before.get(view.node) == NodeState.DOWNLOADED:
+            why = view.reported.get("message") or "the copy is gone; it is fetched again"
+            found.append(Note("CopyGone", f"{view.node}: {why}", warning=True))
         elif view.state is NodeState.ERROR:
             found.append(Note("DownloadFailed", f"{view.node}: {_why(view)}", warning=True))
         elif view.state is NodeState.NOT_READY:
