@@ -145,8 +145,10 @@ def test_a_moved_name_changes_nothing_unless_a_refresh_asks_for_it(origin, root)
     assert pull_cached(uri, env(root, FOREBAY_REVISION=first.revision)) == first
     views.publish(root, "k")
     pins.rebuild(root, [a_pin("p", "k")])
+    moved = len([count for _, count in origin.gets if count > 1])
     with pytest.raises(Unavailable, match="in use by default/p"):
         pull_cached(uri, env(root, FOREBAY_REFRESH="1"))
+    assert len([count for _, count in origin.gets if count > 1]) == moved, "bytes moved in vain"
     pins.rebuild(root, [])
     assert pull_cached(uri, env(root, FOREBAY_REFRESH="1")).revision != first.revision
     views.publish(root, "k")

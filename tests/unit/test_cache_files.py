@@ -80,6 +80,14 @@ def test_a_view_in_use_is_not_removed_and_not_replaced(root):
     assert shown(root, "k").keys() == {"new"}
 
 
+def test_the_same_content_under_other_names_is_another_view(root):
+    serve(root, "k", {"a": b"x"})
+    pull(root, model("k", {"b": b"x"}), {"b": b"x"})
+    assert shown(root, "k") is None
+    views.publish(root, "k")
+    assert shown(root, "k").keys() == {"b"}
+
+
 def test_a_folder_that_is_not_ours_is_never_replaced_or_removed(root):
     make_folders(root.disk, root.layout.view("k"))
     pull(root, model("k", BODY), BODY)
