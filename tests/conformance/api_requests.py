@@ -213,7 +213,8 @@ def play(kubeconfig: Path) -> list[dict[str, Any]]:
             found.append({"asked": f"UNTIL {path}"})
             continue
         code, answer = send(method, path, body, headers)
-        found.append({"asked": label((method, path, body, headers)), "code": code, **notes(answer)})
+        asked: dict[str, Any] = {"asked": label((method, path, body, headers)), "code": code}
+        found.append(asked | notes(answer))
     return found
 
 

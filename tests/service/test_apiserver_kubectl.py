@@ -264,7 +264,8 @@ def test_patch_of_a_status_and_of_nothing(apiserver: ApiServer, ns: str) -> None
 
 
 def test_strategic_patch_of_a_custom_kind_is_refused(apiserver: ApiServer, ns: str) -> None:
-    made = "apiVersion: serving.kserve.io/v1alpha1\nkind: LocalModelNode\nmetadata: {name: n1}\nspec: {localModels: []}\n"
+    made = "apiVersion: serving.kserve.io/v1alpha1\nkind: LocalModelNode\nmetadata: {name: n1}\n"
+    made += "spec: {localModels: []}\n"
     apiserver("apply", "-f", "-", stdin=made)
     result = apiserver.run("patch", "localmodelnode", "n1", "--type=strategic", "-p", "{}")
     assert result.code == 1 and "application/strategic-merge-patch+json is not supported" in result.err
