@@ -113,10 +113,11 @@ def test_leftovers_of_a_home_and_its_supervisors_end_with_the_next_start(tmp_pat
     async def body() -> None:
         with living_home(tmp_path) as process:
             everything = family(process.pid)
-            supervisors = {pid for pid in everything if processes()[pid].parent == process.pid}
+            supervisors = {pid for pid, found in processes().items() if found.parent == process.pid}
             assert len(supervisors) == 2
             marked = set(processes_of(tmp_path))
-            firsts = {pid for pid in marked if processes()[pid].parent in supervisors}
+            table = processes()
+            firsts = {pid for pid in marked if pid in table and table[pid].parent in supervisors}
             assert len(firsts) == 3
             os.kill(process.pid, signal.SIGSTOP)  # so that it cannot react
             for pid in supervisors:

@@ -1,8 +1,7 @@
 """What runs for an image: the embedded home has programs, not containers.
 
-A container with a `command` runs that command and needs no image. Otherwise the image's repository (registry,
-tag and
-digest do not matter) is looked up here.
+A container with a `command` runs that command and needs no image. Otherwise the image's repository
+(registry, tag and digest do not matter) is looked up here.
 """
 
 from __future__ import annotations

@@ -62,9 +62,7 @@ Action = Mount | Start | Stop | Kill | Remove
 
 @dataclass(frozen=True)
 class Decision:
-    """Actions in order, when to look again (None: when something happens), who waits out a crash until
-    when.
-    """
+    """Actions in order, when to look again (None: when something happens), who waits out a crash."""
 
     actions: tuple[Action, ...] = ()
     look_at: float | None = None
@@ -73,9 +71,7 @@ class Decision:
 
 
 def decide(plan: PodPlan, seen: PodSeen, now: float) -> Decision:
-    """The next step. Carrying the actions out and asking again leads to a pod that runs, has ended, or is
-    gone.
-    """
+    """The next step. Carrying it out and asking again leads to a pod that runs, ended, or is gone."""
     outcome = seen.outcome or _outcome(plan, seen, now)
     if seen.deleting_grace_s is not None or outcome is not None:
         return _stopping(plan, seen, outcome, now)
@@ -121,9 +117,7 @@ def _outcome(plan: PodPlan, seen: PodSeen, now: float) -> Outcome | None:
 
 
 def _stopping(plan: PodPlan, seen: PodSeen, outcome: Outcome | None, now: float) -> Decision:
-    """End what runs: containers first, sidecars when those are gone; then the pod itself if it is being
-    deleted.
-    """
+    """End what runs: containers first, sidecars when those are gone; then the pod itself if it is deleted."""
     running = [c for c in plan.containers if isinstance(seen.containers[c.name].state, Running)]
     if not running:
         return Decision((Remove(),) if seen.deleting_grace_s is not None else (), None, (), outcome)

@@ -74,9 +74,7 @@ _KEYS = (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap"))
 
 
 def environment(container: Json, look: Look, given: Mapping[str, str]) -> dict[str, str]:
-    """`given` (what the home sets), then envFrom, then env, each seeing those before it. Raises
-    ConfigError.
-    """
+    """`given` (what the home sets), then envFrom, then env, each seeing what came before. Raises ConfigError."""
     env = dict(given)
     for source in container.get("envFrom") or []:
         env |= _all_of(source, look)
@@ -178,9 +176,7 @@ def _quoted(text: str) -> str:
 
 
 def resource_field(container: Json, ref: Json, look: Look) -> str:
-    """limits.* or requests.* in units of the divisor, rounded up; the node's allocatable where no limit is
-    set.
-    """
+    """limits.* or requests.* in units of the divisor, rounded up; the node's where none is set."""
     which, _, name = ref["resource"].partition(".")
     resources = container.get("resources") or {}
     amount = (resources.get(which) or {}).get(name)
@@ -194,8 +190,6 @@ def resource_field(container: Json, ref: Json, look: Look) -> str:
 
 
 def command_line(container: Json, program: Iterable[str], env: Mapping[str, str]) -> list[str]:
-    """The container's command, or `program` where it has none, with its args; `$(NAME)` expanded in the
-    spec's part.
-    """
+    """The container's command (else `program`) and args, `$(NAME)` expanded."""
     command = [expand(word, env) for word in container.get("command") or []] or list(program)
     return command + [expand(word, env) for word in container.get("args") or []]

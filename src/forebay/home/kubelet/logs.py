@@ -1,8 +1,8 @@
 """Reading the logs that supervisors write, as `kubectl logs` asks for them.
 
 A log line on disk is `TIME STREAM FLAG TEXT` (the container runtimes' format); FLAG P means that the line
-goes on in
-the next record. `N.log` is run N, `N.log.1` its older part, and `N.log.end` says that nothing will follow.
+goes on in the next record. `N.log` is run N, `N.log.1` its older part, and `N.log.end` says that nothing
+will follow.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Printer:
 async def read_logs(data_dir: Path, pod: Pod, query: Query) -> AsyncIterator[bytes]:
     """Chunks of a container's log; with `follow` until the run ends.
 
-    `functools.partial(read_logs, data_dir)` is what the API server wants. Raises Invalid (reason
-    BadRequest) when the container is not one of the pod's or has no log, Absent when the pod is on no node.
+    `functools.partial(read_logs, data_dir)` is what the API server wants. Raises Invalid (reason BadRequest)
+    when the container is not one of the pod's or has no log, Absent when the pod is on no node.
     """
     log = await in_thread(find_log, data_dir, pod, query)
     left = query.limit_bytes
@@ -184,9 +184,7 @@ async def _whole(path: Path, skip: int) -> AsyncIterator[bytes]:
 
 
 async def _grow(file: BinaryIO, log: Path, *, follow: bool) -> AsyncIterator[bytes]:
-    """What is in the file and, if asked to follow, what is added, also across a rotation, until the run
-    ends.
-    """
+    """What is in the file and, with `follow`, what is added (also after a rotation) until the run ends."""
     current = file
     try:
         while True:

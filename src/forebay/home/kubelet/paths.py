@@ -1,10 +1,8 @@
 """Paths below a mount become real folders: what a process without a mount namespace is given instead.
 
 Pure. An occurrence counts where a path may begin (at the start, or after `=`, `:`, a space, a quote ...) and
-where the
-mount path ends as a path component, so `/mnt/models` is found in `--dir=/mnt/models/a` and
-`file:///mnt/models`, but
-not in `/mnt/models2`, `http://host/mnt/models` or `x/mnt/models`.
+where the mount path ends as a path component, so `/mnt/models` is found in `--dir=/mnt/models/a` and
+`file:///mnt/models`, but not in `/mnt/models2`, `http://host/mnt/models` or `x/mnt/models`.
 """
 
 from __future__ import annotations

@@ -54,10 +54,8 @@ async def watch_probe(kind: str, probe: Json, attempt: Attempt, told: Told, cloc
     """Ask until cancelled; a startup probe ends with its verdict.
 
     Differs from Kubernetes on purpose: before the first success of a probe that is no command, it is also
-    tried
-    between the periods, and only an attempt on the period counts as a failure. So a server is ready when it
-    is,
-    and a threshold still means threshold times period.
+    tried between the periods, and only an attempt on the period counts as a failure. So a server is ready
+    when it is, and a threshold still means threshold times period.
     """
     period = float(probe.get("periodSeconds") or 10)
     await clock.sleep(float(probe.get("initialDelaySeconds") or 0))

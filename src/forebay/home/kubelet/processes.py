@@ -50,9 +50,7 @@ class StartFailed(Unavailable):
 
 
 class PodProcesses:
-    """One supervisor. `on_exit(id, exited)` is called for every process that ends, also when the supervisor
-    does.
-    """
+    """One supervisor. `on_exit(id, exited)` is called for every process that ends, whatever ended it."""
 
     def __init__(self, pod_dir: Path, on_exit: Callable[[str, Exited], None]) -> None:
         self._dir, self._on_exit = pod_dir, on_exit
@@ -178,9 +176,7 @@ class PodProcesses:
             self._execs[id].set_result(exited)
 
     def _lost(self) -> None:
-        """The supervisor ended: its children got the parent-death signal, and their own children are looked
-        for.
-        """
+        """The supervisor ended: its children got the parent-death signal, and theirs are looked for."""
         for answer in self._starts.values():
             if not answer.done():
                 answer.set_result({"event": "failed", "errno": 0, "text": "the pod's supervisor ended"})

@@ -51,9 +51,7 @@ State = Waiting | Running | Ended
 
 @dataclass(frozen=True)
 class ContainerSeen:
-    """One container as observed. `failures` counts attempts that could not start it, `crashes` ends in a
-    row.
-    """
+    """One container as observed. `failures` counts failed attempts to start it, `crashes` ends in a row."""
 
     state: State = Waiting()
     last: Ended | None = None
@@ -138,9 +136,8 @@ def recovered(plan: PodPlan, status: Json, now: float) -> PodSeen:
     """What is known when the home starts: nothing runs any more, whatever the status says.
 
     A run that the status calls running was lost with the home and is started anew, whatever the restart
-    policy:
-    an interrupted Job goes on. What had ended and would not be restarted stays ended; init containers run
-    again.
+    policy: an interrupted Job goes on. What had ended and would not be restarted stays ended; init
+    containers run again.
     """
     listed = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     known = {item["name"]: item for item in listed}

@@ -1,9 +1,7 @@
-"""The parent of one pod's processes: starts them, writes their logs, and ends them all when the home goes
-away.
+"""The parent of one pod's processes: starts them, writes their logs, ends them all with the home.
 
 Run by file name with `python -I -S` (standard library only, about 10 ms and 9 MB); it never imports forebay.
-It speaks
-frames over its stdin and stdout: four bytes of length, then a marshalled dict.
+It speaks frames over its stdin and stdout: four bytes of length, then a marshalled dict.
 
     home -> supervisor   {do: start, id, argv, env, cwd, log}   log: a file, or "" to keep the last output
                          {do: signal, id, sig}                  SIGKILL reaches all the container left behind
@@ -12,8 +10,7 @@ frames over its stdin and stdout: four bytes of length, then a marshalled dict.
                          {id, event: exited, code, signal, at, oom, output}
 
 It is a subreaper: a grandchild that forks twice becomes its child, so nothing escapes. End of file on stdin
-is the
-home's death, and everything is killed at once.
+is the home's death, and everything is killed at once.
 """
 
 # ruff: noqa: SIM105 - contextlib costs more than it saves here
@@ -253,9 +250,7 @@ class Supervisor:
         })  # fmt: skip
 
     def _family(self, run: Run) -> list[int]:
-        """Processes of one container besides its first; those nobody claims count if it is the only
-        container.
-        """
+        """Processes of one container besides its first; unclaimed ones if it is the only container."""
         table = _table()
         mains = {other.pid: other for other in self._runs.values()}
         alone = len(self._runs) == 1

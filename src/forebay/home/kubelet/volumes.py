@@ -1,8 +1,7 @@
 """A pod's volumes as folders of this machine.
 
 What an unprivileged process cannot have is said in DESIGN.md: a read-only mount is the real folder (its
-files' modes
-protect it, nothing else does), sizeLimit and medium of emptyDir are not kept.
+files' modes protect it, nothing else does), sizeLimit and medium of emptyDir are not kept.
 """
 
 from __future__ import annotations
@@ -41,9 +40,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Ground:
-    """Where volumes come from: the node's root folder, the pod's own folder, the store, and the pod's
-    token.
-    """
+    """Where volumes come from: the node's root, the pod's folder, the store, and the pod's token."""
 
     root: Path
     pod_dir: Path
