@@ -13,7 +13,7 @@ from forebay.api import kinds
 from forebay.api.meta import Json, Resource
 from forebay.api.schema import causes
 from forebay.api.schema.causes import Cause
-from forebay.api.schema.tables import is_builtin
+from forebay.api.schema.tables import is_builtin, struct
 
 ANNOTATIONS_BYTES_MAX = 256 * 1024
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -189,8 +189,13 @@ def _owners(found: list[Json]) -> Iterator[Cause]:
                     'Only one reference can have Controller set to true. Found "true" in references for '
                     f"{controller} and {this}"
                 )
-                yield causes.invalid(path, found, told)
+                yield causes.invalid(path, [_in_order(each) for each in found], told)
             controller = this
+
+
+def _in_order(one: Json) -> Json:
+    """An owner reference with its fields in the order in which Go prints them."""
+    return {name: one[name] for name in struct("meta.v1.OwnerReference").fields if name in one}
 
 
 def _finalizers(found: list[str], *, core: bool) -> Iterator[Cause]:
