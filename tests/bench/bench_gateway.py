@@ -84,10 +84,9 @@ async def run_backend(port: int, _: int) -> None:
 
 async def run_gateway(port: int, backend: int) -> None:
     sys.path.insert(0, str(Path(__file__).parents[2]))
+    from forebay.gateway.serve import Gateway
     from tests.fakes.gateway_world import objects
     from tests.fakes.object_store import ObjectStore
-
-    from forebay.gateway.serve import Gateway
 
     store = ObjectStore()
     await store.put(*objects("m", ports=(backend,)))

@@ -14,6 +14,11 @@ from forebay.kit.http1 import Exchange, Forward, Group, NeedField, Plan, Reply, 
 
 WAITING_MAX = 1000
 _SERVING = re.compile(r"/serving/([^/?]+)/([^/?]+)")
+_BY_BODY = frozenset(  # the busiest paths, known without a search
+    prefix + path
+    for prefix in ("", "/openai")
+    for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+)
 _OPENAI = re.compile(r"(?:/openai)?(?=/v1(?:/|$))")
 _BY_NAME = re.compile(
     r"/(v1|v2)/models/([^:]+?)(:predict|:explain|/infer|/generate|/generate_stream|/ready|/versions/.*)?$"
@@ -54,10 +59,13 @@ class GatewaySite:
     # what the proxy asks
 
     def plan(self, request: Request) -> Plan:
-        key = self.table.for_host(request.host.decode("latin-1"))
-        if key is not None:
-            return self._forward(self.table.routes[key], request.target)
+        if b"." in request.host:
+            key = self.table.for_host(request.host.decode("latin-1"))
+            if key is not None:
+                return self._forward(self.table.routes[key], request.target)
         path = request.path
+        if path in _BY_BODY and request.method == b"POST" and request.has_body:
+            return NeedField("model", self._by_model)
         serving = _SERVING.match(path)
         if serving:
             return self._by_path(request, Key(serving[1], serving[2]), serving.end())

@@ -54,7 +54,10 @@ default=Path("/mnt/models"),
               type=click.IntRange(min=0), default=8192, show_default=True,
               help="Context in tokens, shared by parallel requests; 0 takes the model's own.")  # fmt: skip
 @click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="CPU threads; 0 takes what this process may use."
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    help="CPU threads; 0 takes half of the CPUs that this process may use.",
 )
 @click.option("--parallel", "--max-num-seqs", "parallel", type=click.IntRange(1, 64), default=4,
 show_default=True,

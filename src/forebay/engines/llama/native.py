@@ -19,6 +19,21 @@ class Native(Protocol):
     listening_address: str
 
 
+def default_threads() -> int:
+    """Half of the CPUs that this process may use, at least one.
+
+    The threads of one token wait for each other by spinning: with more of them than idle cores a token takes up to
+    fifty times as long, and a second thread on the same core brings little. Other pods need cores too.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    usable = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        most, period = quota.read_text().split()
+        usable = usable if most == "max" else min(usable, max(1, int(most) // int(period)))
+    return max(1, usable // 2)
+
+
 def start(model: Path, socket: Path, options: Options) -> Native:
     """Load the model and listen. Blocks; raises Damaged when llama.cpp refuses the file."""
     import xllamacpp
@@ -43,7 +58,7 @@ def _params(xllamacpp: Any, options: Options) -> Any:
     params.n_ctx = options.ctx_size
     params.n_parallel = options.parallel
     params.kv_unified = True  # one context shared by all, instead of a fixed share for each
-    params.cpuparams.n_threads = options.threads or len(os.sched_getaffinity(0))
+    params.cpuparams.n_threads = options.threads or default_threads()
     params.n_threads_http = HTTP_THREADS
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.warmup = False

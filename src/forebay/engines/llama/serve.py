@@ -37,7 +37,7 @@ SOCKET_PARENT_MAX = 70
 
 
 def _socket_parent() -> str:
-    """A folder for the private socket; the system takes at most 107 bytes of path, and a pod's own may be longer."""
+    """A folder for the private socket; the system takes at most 107 bytes of path, a pod's may be longer."""
     usual = tempfile.gettempdir()
     return usual if len(usual) < SOCKET_PARENT_MAX else "/tmp"
 

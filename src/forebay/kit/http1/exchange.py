@@ -314,3 +314,6 @@ class Exchange:
         self._held = []
         self._field = self._finder = None
         self._proxy.site.done(self)
+        self._passage = (
+            None  # they name each other; without this each request would be work for the cycle collector
+        )
