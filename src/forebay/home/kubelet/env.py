@@ -74,7 +74,7 @@ _KEYS = (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap"))
 
 
 def environment(container: Json, look: Look, given: Mapping[str, str]) -> dict[str, str]:
-    """`given` (what the home sets), then envFrom, then env, each seeing what came before. Raises ConfigError."""
+    """`given` (the home's), then envFrom, then env, each seeing what came before. Raises ConfigError."""
     env = dict(given)
     for source in container.get("envFrom") or []:
         env |= _all_of(source, look)

@@ -21,7 +21,6 @@ import ctypes
 import marshal
 import os
 import select
-import sys
 import time
 
 TYPE_CHECKING = False  # importing typing costs what all the rest does
@@ -79,8 +78,6 @@ class Log:
         os.close(os.open(self._path + ".end", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def _write(self, data: bytes) -> None:
-        if not data:
-            return
         try:
             if self._size > LOG_MAX:
                 os.rename(self._path, self._path + ".1")  # noqa: PTH104 - no pathlib here: it costs a megabyte
@@ -125,8 +122,7 @@ class Supervisor:
             kill_all()
 
     def _turn(self) -> bool:
-        ready = [fd for fd, _ in self._poll.poll()]
-        for fd in ready:
+        for fd, _ in self._poll.poll():
             if fd == 0:
                 if not self._commands():
                     return False
@@ -156,7 +152,8 @@ class Supervisor:
         if run is None:
             return
         if command["sig"] == SIGKILL:
-            _kill(self._family(run))
+            _kill([run.pid, *self._family(run)])
+            return
         try:
             os.killpg(run.pid, command["sig"])
         except ProcessLookupError:
@@ -343,7 +340,7 @@ def _become(command: dict[str, Any], out: int, err: int, told: int) -> None:
     """In the child: turn into the program, or say why not. Never returns."""
     try:
         os.setsid()
-        _LIBC.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+        _prctl(PR_SET_PDEATHSIG, SIGKILL)
         for sig in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGCHLD, _signal.SIGPIPE):
             _signal.signal(sig, _signal.SIG_DFL)
         _signal.set_wakeup_fd(-1)
@@ -374,16 +371,19 @@ def _ooms() -> int:
     """How many processes the kernel has killed for memory since boot."""
     try:
         with open("/proc/vmstat", "rb") as file:
-            text = file.read()
+            return int(file.read().partition(b"\noom_kill ")[2].split(b"\n", 1)[0] or 0)
     except OSError:
         return 0
-    at = text.find(b"\noom_kill ")
-    return int(text[at + 10 : text.find(b"\n", at + 10)]) if at >= 0 else 0
+
+
+def _prctl(option: int, value: int) -> None:
+    if hasattr(_LIBC, "prctl"):  # Linux
+        _LIBC.prctl(option, value, 0, 0, 0)
 
 
 def _stamp() -> bytes:
-    now = time.time_ns()
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now // 10**9))}.{now % 10**9:09d}Z".encode()
+    seconds, nanos = divmod(time.time_ns(), 10**9)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanos:09d}Z".encode()
 
 
 def tell(event: dict[str, Any]) -> None:
@@ -395,7 +395,6 @@ def tell(event: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.platform == "linux":
-        _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
     Supervisor().serve()
