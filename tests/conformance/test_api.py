@@ -1,7 +1,7 @@
 """The API server's answers beside those of a real kube-apiserver.
 
-`verdicts/kube-apiserver-http.json` holds what the real one said. With its binaries (tests/conformance/real) it is
-asked again, and `FOREBAY_WRITE_VERDICTS=1` writes it anew.
+`verdicts/kube-apiserver-http.json` holds what the real one said. With its binaries (tests/conformance/real)
+it is asked again, and `FOREBAY_WRITE_VERDICTS=1` writes it anew.
 """
 
 from __future__ import annotations

@@ -117,6 +117,8 @@ async def read_item(call: Call, options_type: str) -> Json:
         schema.check_types(raw, call.served.kind)
     check_identity(call, raw)
     check_fields(call, raw, duplicates, validation)
+    if call.served.kind is CustomResourceDefinition:
+        call.warnings.extend(cel.warnings(raw))
     return raw
 
 

@@ -68,21 +68,19 @@ async def _lines(call: Call, where: Where, timeout_s: float) -> AsyncGenerator[b
             upcoming = asyncio.ensure_future(anext(events))
             left_s = until - loop.time()
             await asyncio.wait({upcoming, stopped}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            if (
-                not upcoming.done()
-            ):  # the time is over, or the server stops: the client resumes from its revision
-                return
+            if not upcoming.done():
+                return  # the time is over, or the server stops: the client resumes from its revision
             yield output.encode(upcoming.result()) + b"\n"
     except Clash as error:
         yield output.encode(_error(error)) + b"\n"
     except StopAsyncIteration:
         return
-    finally:  # also when the client went away in the middle of the wait
+    finally:  # also when the client went away: nothing may stay behind that waits for events
         stopped.cancel()
-        if upcoming is not None:
-            upcoming.cancel()
-            await asyncio.gather(upcoming, return_exceptions=True)
-        await events.aclose()
+        if upcoming is not None and not upcoming.done():
+            upcoming.cancel()  # ends the generator at the place where it waits
+        else:
+            await events.aclose()
 
 
 def _error(error: Clash) -> Json:
