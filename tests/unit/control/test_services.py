@@ -358,7 +358,8 @@ async def test_the_status_follows_the_pods(tmp_path: Path) -> None:
             ]
         }
         assert (await now(running))["states"]["targetModelState"] == "Loading"
-        ended = {"exitCode": 1, "message": "no such model", "finishedAt": "2026-01-31T12:00:00Z"}
+        said = 'retrying\n{"event": "failed", "message": "no such model"}\n'
+        ended = {"exitCode": 1, "message": said, "finishedAt": "2026-01-31T12:00:00Z"}
         failing = {
             "initContainerStatuses": [
                 {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -142,8 +143,18 @@ def _container_failure(pod: Pod, container: Json) -> PodFailure | None:
     return PodFailure(
         pod=pod.name,
         kind=str(waiting.get("reason") or last.get("reason") or "Error"),
-        message=message.strip()[:1024],
+        message=_sentence(message)[:1024],
         exit_code=int(last["exitCode"]) if "exitCode" in last else None,
         time=str(last.get("finishedAt") or ""),
         reason=FailureReason.MODEL_LOAD_FAILED if model or last else FailureReason.RUNTIME_UNHEALTHY,
     )
+
+
+def _sentence(message: str) -> str:
+    """The sentence of a termination message: our programs end with a JSON line that holds it."""
+    lines = message.strip().splitlines() or [""]
+    try:
+        told = json.loads(lines[-1])
+    except ValueError:
+        return message.strip()
+    return str(told["message"]) if isinstance(told, dict) and told.get("message") else message.strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from forebay.api import names
 from forebay.api.conditions import Condition, find, merged, no, without, yes
 from forebay.api.isvc import FailureReason, ModelState, Transition
 from forebay.api.kinds import ClusterServingRuntime, Deployment, InferenceService
@@ -13,7 +14,7 @@ from forebay.control.config import Settings
 from forebay.control.inferenceservice.model import Plan, Seen
 from forebay.control.inferenceservice.pods import PodsView, pods_view
 from forebay.control.inferenceservice.predictor import stopped
-from forebay.control.inferenceservice.storage import cache_of, nodes_with_copy
+from forebay.control.inferenceservice.storage import cache_of, nodes_with_copy, opted_out
 from forebay.control.when import rfc3339
 
 _VARIABLE = re.compile(r"\{\{\s*\.(Name|Namespace|IngressDomain)\s*\}\}")
@@ -138,36 +139,37 @@ def _waiting_for_cache(seen: Seen, outcome: Outcome) -> str:
 
 
 def _cache_hit(seen: Seen, outcome: Outcome) -> Condition:
+    status, reason, message = _source_told(seen, outcome)
+    return Condition("CacheHit", status, reason, message, severity="Info")
+
+
+def _source_told(seen: Seen, outcome: Outcome) -> tuple[str, str, str]:
+    """Status, reason and message of CacheHit: where the model comes from, and what would be better."""
     plan, fresh = outcome.plan, outcome.fresh
-    if plan is None or plan.mode == "none":
-        return no("CacheHit", "NoModel", "the predictor names no model to download", severity="Info")
+    if plan is None:
+        return "Unknown", "NotServed", "the service has no pods yet; its Ready condition says why"
+    if plan.mode == "none":
+        return "False", "NoModel", "the predictor names no model to download"
     if plan.mode == "claim":
-        return no(
-            "CacheHit", "PersistentVolumeClaim", f"the model is read from claim {plan.claim}", severity="Info"
-        )
+        return "False", "PersistentVolumeClaim", f"the model is read from claim {plan.claim}"
     if plan.mode == "cache":
         nodes = nodes_with_copy(seen, plan)
         if nodes:
-            return yes(
-                "CacheHit",
-                "Cached",
-                f"served from cache {_shown(plan)} on {', '.join(nodes)}",
-                severity="Info",
-            )
-        return no("CacheHit", "WaitingForCache", _waiting_for_cache(seen, outcome), severity="Info")
+            return "True", "Cached", f"served from cache {_shown(plan)} on {', '.join(nodes)}"
+        return "False", "WaitingForCache", _waiting_for_cache(seen, outcome)
     if fresh is not None and fresh.mode == "cache":
-        return no(
-            "CacheHit",
-            "NextRollout",
-            f"the running pods downloaded {plan.uri} themselves; the next rollout uses cache {_shown(fresh)}",
-            severity="Info",
+        told = (
+            f"the running pods downloaded {plan.uri} themselves; the next rollout uses cache {_shown(fresh)}"
         )
-    return no(
-        "CacheHit",
-        "NotCached",
-        f"each pod downloads {plan.uri} itself; a LocalModelCache of it would spare that",
-        severity="Info",
-    )
+        return "False", "NextRollout", told
+    if opted_out(seen.service):
+        return (
+            "False",
+            "SwitchedOff",
+            f"annotation {names.DISABLE_LOCALMODEL}: each pod downloads {plan.uri} itself",
+        )
+    told = f"each pod downloads {plan.uri} itself; a LocalModelCache of it would spare that"
+    return "False", "NotCached", told
 
 
 def _shown(plan: Plan) -> str:
