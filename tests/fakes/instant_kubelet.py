@@ -26,6 +26,7 @@ class InstantKubelet:
         self._store, self._clock = store, clock
         self.hold = hold  # True: new pods stay Pending
         self.watches: tuple[Watch, ...] = (Watch(Pod),)
+        self.slow_to_stop = False  # True: pods that shall go stay until this is False
         self.deaf: set[str] = set()  # nodes that do nothing any more
         self._port = 20000
 
@@ -57,6 +58,8 @@ class InstantKubelet:
             pod = await self._store.get(Pod, key)
             if not pod.spec.get("nodeName") or pod.spec["nodeName"] in self.deaf:
                 return None
+            if pod.deleting and self.slow_to_stop:
+                return 0.01
             if pod.deleting:
                 await self._store.delete(Pod, key, uid=pod.uid, grace_s=0)
             elif not self.hold and pod.status.get("phase") in (None, "Pending"):

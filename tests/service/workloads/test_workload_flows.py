@@ -110,7 +110,16 @@ async def test_foreground_deletion_waits_for_the_pods(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.store.create(deployment())
         await w.until(lambda: rolled_out(w))
+        w.kubelet.slow_to_stop = True
         await w.store.delete(Deployment, Key("default", "web"), propagation="Foreground")
+
+        async def stopping() -> bool:
+            return all(p.deleting for p in await w.pods())
+
+        await w.until(stopping)
+        assert len(await w.pods()) == 2 and len((await w.store.list(ReplicaSet)).items) == 1
+        assert not await w.gone(Deployment, "web")
+        w.kubelet.slow_to_stop = False
 
         async def gone() -> bool:
             if not await w.gone(Deployment, "web"):
@@ -413,10 +422,17 @@ async def test_objects_of_user_defined_kinds_go_with_their_owner(tmp_path: Path)
         owner = await w.store.create(ConfigMap.new("owner", "default"))
         made = dam.new("d", "default")
         made.meta["ownerReferences"] = [owner.owner_reference()]
-        await w.store.create(made)
+        made = await w.store.create(made)
+        grandchild = ConfigMap.new("turbine", "default")
+        grandchild.meta["ownerReferences"] = [made.owner_reference()]
+        await w.store.create(grandchild)
         await w.store.delete(ConfigMap, owner.key)
-        w.clock.ahead += timedelta(seconds=31)
-        await w.until(lambda: w.gone(dam, "d"))
+
+        async def gone() -> bool:
+            w.clock.ahead += timedelta(seconds=31)
+            return await w.gone(dam, "d") and await w.gone(ConfigMap, "turbine")
+
+        await w.until(gone)
 
 
 class Quota(Rules):

@@ -26,6 +26,7 @@ class GarbageCollector:
     def __init__(self, store: Store, *, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._children: dict[str, dict[Key, None]] = {}  # owner uid -> keys of what referred to it
+        self._visited: dict[Key, None] = {}  # what user-defined kinds own: their owners wake nobody
         self._kinds = {(kind.group, kind.plural): kind for kind in BUILT_IN}
         watched = [kind for kind in BUILT_IN if kind not in (Event, CustomResourceDefinition)]
         self.watches: tuple[Watch, ...] = (
@@ -46,7 +47,10 @@ class GarbageCollector:
 
     def _note(self, item: Resource) -> None:
         for owner in item.owners:
-            self._children.setdefault(str(owner.get("uid")), {})[_key(type(item), item.key)] = None
+            key, place = _key(type(item), item.key), self._place(item, owner)
+            self._children.setdefault(str(owner.get("uid")), {})[key] = None
+            if place is None or place[0] not in BUILT_IN:
+                self._visited[key] = None
 
     def _forget(self, item: Resource) -> None:
         """It is gone, or as good as gone: nothing of it is kept in mind."""
@@ -73,6 +77,7 @@ class GarbageCollector:
         try:
             item = await self._store.get(kind, Key(key.namespace, name))
         except Absent:
+            self._visited.pop(key, None)
             return None
         seen = await self._look(item)
         await carry_out(self._store, decide(seen), component=self.name, clock=self._clock)
@@ -122,6 +127,8 @@ class GarbageCollector:
                 if item.owners or item.deleting:
                     seen = await self._look(item)
                     await carry_out(self._store, decide(seen), component=self.name, clock=self._clock)
+        for key in list(self._visited):
+            await self.reconcile(key)
         return SWEEP_S if custom else None
 
 
