@@ -10,6 +10,7 @@ from forebay.api import kinds
 from forebay.api.admission import Review, Rules
 from forebay.api.meta import Json, Key, Resource
 from forebay.api.schema import causes, kind_of_crd
+from forebay.api.schema.cel import warnings
 from forebay.errors import Invalid
 
 from .objects import crd, deployment, job, pod, toy
@@ -280,6 +281,12 @@ def test_the_source_of_a_cache_never_changes():
 def test_a_posted_schema_is_kept(shape: Json, value: Any, expected: str | None):
     kind = kind_of_crd(crd({"type": "object", "properties": {"x": shape}}), "v1")
     assert refused(kind, toy({"x": value})) == ([expected] if expected else [])
+
+
+def test_rules_that_nobody_evaluates_are_named():
+    rules = [{"rule": "self == oldSelf"}, {"rule": "self.size() < 5"}]
+    shape = {"type": "object", "properties": {"x": {"type": "string", "x-kubernetes-validations": rules}}}
+    assert [said.split(": ", 1)[1] for said in warnings(crd(shape))] == ["spec.x: self.size() < 5"]
 
 
 def test_definitions():

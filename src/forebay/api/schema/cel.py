@@ -58,3 +58,15 @@ def unchecked(schema: Any, path: str = "") -> Iterator[str]:
         yield from unchecked(below, f"{path}.{key}" if path else key)
     for key in ("items", "additionalProperties"):
         yield from unchecked(schema.get(key), f"{path}[*]")
+
+
+def warnings(crd: Json) -> list[str]:
+    """What whoever posts a definition should know: its rules that nobody will enforce here."""
+    found = []
+    for version in (crd.get("spec") or {}).get("versions") or ():
+        schema = ((version or {}).get("schema") or {}).get("openAPIV3Schema")
+        found += [
+            f"x-kubernetes-validations are not evaluated here, save self == oldSelf: {rule}"
+            for rule in unchecked(schema)
+        ]
+    return found

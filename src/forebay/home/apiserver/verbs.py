@@ -7,8 +7,9 @@ import json
 from starlette.responses import Response
 
 from forebay.api import schema
-from forebay.api.kinds import Namespace
+from forebay.api.kinds import CustomResourceDefinition, Namespace
 from forebay.api.meta import Json, Key, Resource
+from forebay.api.schema import cel
 from forebay.errors import Absent, Clash, Invalid
 from forebay.home.apiserver import bodies, crds, options, output, selection
 from forebay.home.apiserver.context import Call
