@@ -210,7 +210,7 @@ def test_what_a_container_put_into_the_background_ends_with_it_while_the_pod_liv
             await here.pod("one", {"containers": containers, "restartPolicy": "Never", "volumes": volumes})
             await here.until("one", lambda p: bool(terminated(p)))
             pid = int((here.settings.root / "w" / "pid").read_text())
-            assert not Path(f"/proc/{pid}").exists()
+            assert pid not in processes_of(tmp_path)
             assert len(processes_of(tmp_path)) == 2, "the supervisor and the other container"
 
     asyncio.run(body())

@@ -72,3 +72,20 @@ def test_a_pod_that_ends_succeeds_or_fails(tmp_path: Path) -> None:
             assert terminated(failed)["message"] == "it broke"
 
     asyncio.run(body())
+
+
+def test_memory_and_cpu_of_a_container_are_those_of_its_session(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with home(tmp_path) as here:
+            busy = sh("sleep 600 & while :; do :; done")
+            await here.pod("one", {"containers": [busy, sh("exec sleep 600", "idle")]})
+            await here.until("one", is_ready)
+
+            async def counted() -> bool:
+                used = here.kubelet.stats()[Key("default", "one")]
+                return used["main"].cpu_s > 0 and used["main"].processes == 2 and used["idle"].processes == 1
+
+            await eventually(counted)
+            assert here.kubelet.stats()[Key("default", "one")]["main"].rss_bytes > 0
+
+    asyncio.run(body())
