@@ -22,8 +22,8 @@ class Native(Protocol):
 def default_threads() -> int:
     """Half of the CPUs that this process may use, at least one.
 
-    The threads of one token wait for each other by spinning: with more of them than idle cores a token takes up to
-    fifty times as long, and a second thread on the same core brings little. Other pods need cores too.
+    The threads of one token wait for each other by spinning: with more of them than idle cores a token takes
+    up to fifty times as long, and a second thread on the same core brings little. Other pods need cores too.
     """
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
     usable = len(affinity(0)) if affinity else os.cpu_count() or 1
