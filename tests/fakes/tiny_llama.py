@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 TEXT = [
@@ -47,7 +47,9 @@ class Shape:
 
 
 def make_tokenizer(pre: str) -> Tokenizer:
-    """`pre` is gpt-2, smollm or llama-bpe."""
+    """`pre` is gpt-2, smollm, llama-bpe, or sentencepiece (Llama 2: merges with a fall-back to bytes)."""
+    if pre == "sentencepiece":
+        return _make_sentencepiece()
     tokenizer = Tokenizer(models.BPE())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pre != "llama-bpe")
     steps: dict[str, Any] = {
@@ -65,6 +67,19 @@ def make_tokenizer(pre: str) -> Tokenizer:
     )  # fmt: skip
     tokenizer.train_from_iterator(TEXT, trainer)
     return tokenizer
+
+
+def _make_sentencepiece() -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    octets = [f"<0x{number:02X}>" for number in range(256)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=["<unk>", "<|im_start|>", "<|im_end|>", *octets], show_progress=False
+    )
+    tokenizer.train_from_iterator([part for text in TEXT for part in text.split()], trainer)
+    data = json.loads(tokenizer.to_str())
+    data["added_tokens"] = data["added_tokens"][:3]  # bytes are plain entries of the vocabulary
+    return Tokenizer.from_str(json.dumps(data))
 
 
 def make_weights(shape: Shape, vocabulary: int, seed: int = 7) -> Arrays:

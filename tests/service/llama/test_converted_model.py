@@ -13,6 +13,7 @@ from tests.fakes.program import LLAMA, running
 from tests.fakes.tiny_llama import TEXT, Shape, forward, make_tokenizer, write_folder
 
 CASES = [
+    pytest.param(Shape(), "F16", "sentencepiece", 1, id="f16-sentencepiece"),
     pytest.param(Shape(), "F32", "smollm", 1, id="f32-smollm"),
     pytest.param(Shape(tied=True, kv_heads=4), "F16", "gpt-2", 1, id="f16-tied-gpt2-mha"),
     pytest.param(
