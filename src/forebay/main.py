@@ -164,12 +164,14 @@ def _typed(options: UpOptions) -> list[str]:
 
 def _parts() -> Parts:
     from forebay.api.admission import Rules
+    from forebay.api.rules_serving import CHECKS
     from forebay.control import controllers
     from forebay.control.shipped import shipped
+    from forebay.home.look import StoreLook
     from forebay.home.run import Parts
 
     return Parts(
-        rules=lambda store: Rules(),
+        rules=lambda store: Rules(StoreLook(store), CHECKS),
         controllers=lambda store, clock: controllers(store, system_namespace="kserve", clock=clock),
         shipped=shipped,
     )

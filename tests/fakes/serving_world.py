@@ -6,7 +6,7 @@ The agent and the workloads here are the only fakes; they write what theirs woul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from forebay.api import kinds
 from forebay.api.admission import Rules
 from forebay.api.meta import Json, Key, Resource
 from forebay.control import controllers
+from forebay.home.look import StoreLook
 from forebay.kit.clock import rfc3339
 from forebay.store.loop import Controller
 from forebay.store.protocol import Where, edit, edit_status
@@ -49,9 +50,8 @@ class World:
 
     def __init__(self, folder: Path, *, checks: Sequence[Any] = ()) -> None:
         self.clock = Ticking()
-        self.store = SqliteStore(folder / "forebay.db", Rules(), clock=self.clock)
-        if checks:
-            self.store._rules = Rules(look=Snapshot(self.store), checks=checks)
+        rules = Rules(StoreLook(lambda: self.store), checks)
+        self.store = SqliteStore(folder / "forebay.db", rules, clock=self.clock)
         self.controllers = controllers(self.store, system_namespace="kserve", clock=self.clock)
 
     async def __aenter__(self) -> World:
@@ -182,26 +182,6 @@ class World:
             for item in (await self.store.list(kind)).items:
                 if item.deleting:
                     await edit(self.store, kind, item.key, lambda i: i.meta.update(finalizers=[]))
-
-
-class Snapshot:
-    """The look-ups of admission, over the store's own state."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-
-    def get(self, kind: type[Resource], key: Key) -> Json | None:
-        return next(
-            (raw for raw in self.list(kind, key.namespace) if raw["metadata"]["name"] == key.name), None
-        )
-
-    def list(self, kind: type[Resource], namespace: str = "") -> Iterator[Json]:
-        import json
-
-        held = self._store._objects.get((kind.group, kind.plural), {})
-        for key, text in held.items():
-            if not namespace or key.namespace == namespace:
-                yield json.loads(text)
 
 
 def encoded(data: dict[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,6 +96,10 @@ class SqliteStore:
     def text(self, kind: type[Resource], key: Key) -> str | None:
         """The object's JSON, or None."""
         return self._objects.get((kind.group, kind.plural), {}).get(key)
+
+    def texts(self, kind: type[Resource]) -> Mapping[Key, str]:
+        """The JSON of all objects of a kind, as committed; for look-ups that may not wait (admission)."""
+        return self._objects.get((kind.group, kind.plural), {})
 
     async def get(self, kind: type[T], key: Key) -> T:
         text = self.text(kind, key)
