@@ -340,6 +340,15 @@ async def what_a_backend_does_not_finish_is_never_passed_off_as_whole(world: Wor
 
 
 @case
+async def a_kept_connection_that_closes_under_a_request_costs_nothing(world: World) -> None:
+    await world.serve("m", await world.backend("a", forget=1))
+    client = await world.client()
+    for _ in range(6):
+        assert (await client.post("/v1/echo", chat("m"))).body == chat("m")
+    assert {line["attempts"] for line in world.lines()} == {1, 2}
+
+
+@case
 async def a_second_response_to_one_request_reaches_nobody(world: World) -> None:
     await world.serve("m", await world.backend("a"))
     client = await world.client()

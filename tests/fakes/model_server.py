@@ -20,9 +20,11 @@ class Server:
     def __init__(self, name: str, knobs: dict[str, str]) -> None:
         self.name = name
         self.delay_s = float(knobs.get("delay", "0"))
+        self.forgets = "forget" in knobs  # closes a kept connection when the next request arrives on it
         self.served = 0
         self.cancelled = 0
         self.busy = 0
+        self.used: set[asyncio.StreamWriter] = set()
         self.writers: dict[asyncio.StreamWriter, bool] = {}
         self.stopping = asyncio.Event()
 
@@ -30,6 +32,9 @@ class Server:
         self.writers[writer] = False
         try:
             while not self.stopping.is_set() and (head := await read_head(reader)) is not None:
+                if self.forgets and writer in self.used:
+                    break
+                self.used.add(writer)
                 self.writers[writer] = True
                 self.busy += 1
                 try:
