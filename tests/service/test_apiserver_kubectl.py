@@ -95,7 +95,7 @@ def test_whoami_and_can_i(apiserver: ApiServer) -> None:
     denied = apiserver.run(
         "auth", "can-i", "get", "secrets", "--as=system:serviceaccount:kserve:forebay-node"
     )
-    assert denied.out.startswith("no")
+    assert denied.out.strip() == "no"
     assert "*.*" in apiserver("auth", "can-i", "--list")
 
 
