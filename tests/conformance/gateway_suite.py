@@ -390,6 +390,20 @@ async def a_request_waits_for_the_first_ready_pod(world: World) -> None:
 
 
 @case
+async def a_large_request_waits_without_being_read_into_memory_and_then_passes_whole(world: World) -> None:
+    await world.serve("m")
+    client, body = await world.client(), b"x" * 30_000_000
+    asked = asyncio.create_task(client.post("/serving/ns/m/echo", body))
+    group = world.gateway.site.groups[Key("ns", "m")]
+    await world.until(lambda: len(group.waiting) == 1)
+    (exchange,) = world.gateway.proxy.active
+    await world.until(lambda: exchange.request_bytes > world.gateway.proxy.limits.replay_max)
+    assert exchange.request_bytes < len(body) // 2
+    await world.serve("m", await world.backend("a"))
+    assert (await asked).body == body
+
+
+@case
 async def when_the_bound_is_reached_the_reason_is_told(world: World) -> None:
     status = {"conditions": [{"type": "PredictorReady", "status": "False", "message": "0/1 nodes have room"}]}
     await world.serve("m", annotations={"forebay.dev/wait-seconds": "0.2"}, status=status)
