@@ -10,7 +10,9 @@ from tests.fakes.serving_world import World, condition
 from tests.unit.control.test_caches import CACHE, GROUP, KEY, NAMESPACED, URI, on
 
 from forebay.api import kinds
+from forebay.api.meta import Key
 from forebay.control.shipped import shipped
+from forebay.store.protocol import edit_status
 
 pytestmark = pytest.mark.anyio
 
@@ -342,8 +344,6 @@ async def test_the_status_follows_the_pods(tmp_path: Path) -> None:
             spec={"containers": [{"name": "kserve-container", "image": "x"}]},
         )
         await world.store.create(pod)
-        from forebay.api.meta import Key
-        from forebay.store.protocol import edit_status
 
         async def now(status: dict[str, Any]) -> Any:
             await edit_status(
@@ -499,3 +499,36 @@ async def test_another_strategy_is_taken_over_without_a_rollout(tmp_path: Path) 
             "type": "Recreate"
         }
         assert await pods_of(world) == before
+
+
+@pytest.mark.parametrize(("later_s", "cached"), [(3, True), (60, False)])
+async def test_a_service_applied_together_with_its_cache_finds_it_but_a_download_under_way_is_not_thrown_away(
+    tmp_path: Path, later_s: int, cached: bool
+) -> None:
+    async with World(tmp_path) as world:
+        await prepared(world, cached=False)
+        await served(world)
+        pod = kinds.Pod.new(
+            "p",
+            "default",
+            labels={"serving.kserve.io/inferenceservice": "svc"},
+            spec={"containers": [{"name": "kserve-container", "image": "x"}]},
+        )
+        await world.store.create(pod)
+        state = {"running": {"startedAt": "2026-01-31T12:00:00Z"}}
+        running = {"initContainerStatuses": [{"name": "storage-initializer", "state": state}]}
+        await edit_status(world.store, kinds.Pod, Key("default", "p"), lambda i: i.raw.update(status=running))
+        world.clock.pass_s(later_s)
+        await world.apply(CACHE.format(name="iris", uri=URI, groups="gpu1"))
+        await world.settle()
+        assert ("initContainers" not in await pods_of(world)) is cached
+
+
+async def test_pods_that_have_not_begun_go_over_to_a_cache_at_any_time(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await prepared(world, cached=False)
+        await served(world)
+        world.clock.pass_s(3600)
+        await world.apply(CACHE.format(name="iris", uri=URI, groups="gpu1"))
+        await world.settle()
+        assert "initContainers" not in await pods_of(world)

@@ -12,6 +12,7 @@ from forebay.api.meta import Json, Resource
 from forebay.control.actions import Action, Create, Note, Replace, delete
 from forebay.control.inferenceservice import children
 from forebay.control.inferenceservice.model import PLAN_NOTE, ROLLOUT_NOTE, Plan, Seen, plan_of
+from forebay.control.inferenceservice.pods import begun
 from forebay.control.inferenceservice.predictor import Predictor, predictor_of, unsupported
 from forebay.control.inferenceservice.runtime import Selected, select
 from forebay.control.inferenceservice.status import Outcome, status
@@ -25,8 +26,10 @@ from forebay.control.inferenceservice.storage import (
     with_model,
 )  # fmt: skip
 from forebay.control.inferenceservice.template import pod_template
+from forebay.control.when import epoch_s
 
 LOOK_S = 300.0
+TOGETHER_S = 10.0  # objects of one apply arrive within this time
 
 
 @dataclass(frozen=True)
@@ -102,17 +105,22 @@ def _complete(seen: Seen, plan: Plan) -> Plan:
 
 
 def _plan_in_effect(seen: Seen, fresh: Plan, rollout: str) -> Plan:
-    """The plan of the running pods, unless a rollout is due anyway or they can never run by it.
+    """The plan of the pods that are there, unless a rollout is due or nothing is lost by another plan.
 
-    So a later change of the cache never rolls running pods.
+    So a later change of the cache never rolls running pods; but a service and a cache that were applied
+    together, in whatever order, find each other.
     """
     there, current = seen.deployment, plan_of(seen.deployment)
     if there is None or current is None or there.annotations.get(ROLLOUT_NOTE) != rollout:
         return fresh
     if not there.spec.get("replicas") and not there.status.get("replicas"):
         return fresh
+    if there.status.get("readyReplicas"):
+        return current
     dead = current.mode == "cache" and (cache_of(seen, current) is None or current.group not in seen.groups)
-    return fresh if dead and not there.status.get("readyReplicas") else current
+    made = epoch_s(there.meta.get("creationTimestamp"))
+    young = made is not None and seen.now - made < TOGETHER_S
+    return fresh if dead or young or not any(begun(pod) for pod in seen.pods) else current
 
 
 # --- volumes

@@ -76,6 +76,16 @@ def pods_view(pods: Sequence[Pod], deployment: Deployment | None) -> PodsView:
     )
 
 
+def begun(pod: Pod) -> bool:
+    """Whether a container of the pod has ever started: from then on there is something to lose."""
+    statuses = [
+        *(pod.status.get("initContainerStatuses") or []),
+        *(pod.status.get("containerStatuses") or []),
+    ]
+    states = [s.get(part) or {} for s in statuses for part in ("state", "lastState")]
+    return not pod.deleting and any(state.get("running") or state.get("terminated") for state in states)
+
+
 def _rolled_out(deployment: Deployment) -> bool:
     told = deployment.status
     return int(told.get("observedGeneration") or 0) >= deployment.generation and int(
