@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import threading
 from contextlib import asynccontextmanager
@@ -140,7 +141,28 @@ class World:
             await asyncio.gather(task, return_exceptions=True)
 
 
-def in_world(tmp_path, story, **more):
+class Complaints(logging.Handler):
+    """What the agent warns of; a story that expects nothing must hear nothing."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.heard = []
+
+    def emit(self, record):
+        self.heard.append(record.getMessage())
+
+
+def in_world(tmp_path, story, *, expects="", **more):
+    complaints = Complaints()
+    logging.getLogger("forebay.node").addHandler(complaints)
+    try:
+        _in_world(tmp_path, story, **more)
+    finally:
+        logging.getLogger("forebay.node").removeHandler(complaints)
+    assert [text for text in complaints.heard if not (expects and expects in text)] == []
+
+
+def _in_world(tmp_path, story, **more):
     async def main():
         store = SqliteStore(tmp_path / "db", Rules())
         await store.open()

@@ -48,6 +48,12 @@ def test_a_shared_blob_gives_room_only_when_its_last_model_goes():
     assert plan_room(Request("m", "m", 50), FULL, shared).evict == ("a", "b")
 
 
+def test_what_the_model_itself_still_holds_gives_no_room():
+    """Found by the agent's property: a pull of a model that is here in part was promised its own bytes."""
+    both = [Held("m", {"s": 60}, 1), Held("a", {"s": 60, "own": 10}, 1)]
+    assert plan_room(Request("m", "m", 30), FULL, both).refusal
+
+
 def test_a_refusal_says_what_is_needed_free_and_could_be_collected():
     held_back = [held("a", 50, 1, pinned=True), held("b", 20, 1), held("c", 30, 1, in_use=True)]
     plan = plan_room(Request("m", "m", 90), FULL, held_back)

@@ -162,10 +162,10 @@ def test_a_pod_that_is_not_ready_is_starting():
 def test_an_entry_belongs_to_its_group_and_its_newest_job_counts():
     node = LocalModelNode.new("n", spec={"localModels": [
         {"modelName": "a", "sourceModelUri": "hf://x/a", "nodeGroup": "g"},
-        {"modelName": "a", "namespace": "ns", "sourceModelUri": "hf://x/b", "nodeGroup": "h", "storageKey": "own-key"},
+        {"modelName": "a", "namespace": "ns", "sourceModelUri": "x", "nodeGroup": "h", "storageKey": "own"},
     ]})  # fmt: skip
     assert [e.model for e in entries_of(node, "g")] == ["a"]
-    assert [(e.model, e.key) for e in entries_of(node, "h")] == [("ns/a", "own-key")]
+    assert [(e.model, e.key) for e in entries_of(node, "h")] == [("ns/a", "own")]
 
     def job(name, attempt, condition, **labels):
         made = Job.new(

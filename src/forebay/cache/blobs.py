@@ -40,10 +40,17 @@ def digests(root: Root) -> dict[str, int]:
     """Every blob and its bytes."""
     found = {}
     for shard in root.disk.list(root.layout.blobs):
-        for name in root.disk.list(root.layout.blobs / shard):
-            info = root.disk.info(root.layout.blobs / shard / name)
-            if info is not None and not info.folder:
-                found[name] = info.size
+        found.update(shard_digests(root, shard))
+    return found
+
+
+def shard_digests(root: Root, shard: str) -> dict[str, int]:
+    """The blobs of one folder below blobs/sha256, and their bytes."""
+    folder, found = root.layout.blobs / shard, {}
+    for name in root.disk.list(folder):
+        info = root.disk.info(folder / name)
+        if info is not None and not info.folder:
+            found[name] = info.size
     return found
 
 

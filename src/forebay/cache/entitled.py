@@ -34,7 +34,8 @@ class Entitlement:
 def record(root: Root, entitlement: Entitlement) -> None:
     """Note it, durably."""
     name = record_id(entitlement.key, entitlement.model)
-    put(root.disk, root.layout.entitled / f"{name}.json", json.dumps(asdict(entitlement)).encode())
+    with root.locked():
+        put(root.disk, root.layout.entitled / f"{name}.json", json.dumps(asdict(entitlement)).encode())
 
 
 def find_all(root: Root) -> list[Entitlement]:

@@ -85,13 +85,14 @@ def plan_room(request: Request, space: Space, held: Iterable[Held], *, loose: in
 
     `loose` are bytes of blobs that no model names: they go before any model does.
     """
-    models = [model for model in held if model.key != request.key]
+    everyone = list(held)
+    models = [model for model in everyone if model.key != request.key]
     short = request.bytes_needed - space.available
     if short <= 0:
         return Plan()
     if short <= loose:
         return Plan(collect=True)
-    freed = _Freed.of(models)
+    freed = _Freed.of(everyone)
     order = sorted((m for m in models if m.may_go), key=lambda m: (m.wanted, m.last_used, m.key))
     if not request.may_evict:
         order = [model for model in order if not model.wanted]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from forebay.cache import blobs, damage, manifests, views
-from forebay.cache.manifest import load
+from forebay.cache.manifest import Manifest, load
 from forebay.cache.root import Root
 from forebay.errors import Damaged, Unavailable
 from forebay.kit.disk import files_below, read, remove_tree
@@ -32,9 +32,11 @@ def collect(root: Root, *, keep_parts: Collection[str]) -> int:
     return freed + sum(loose.values())
 
 
-def loose_blobs(root: Root, there: dict[str, int]) -> dict[str, int]:
-    """Of these blobs, those that no manifest, pull or model to be healed names."""
-    named = {digest for manifest in manifests.find_all(root) for digest in manifest.blobs}
+def loose_blobs(
+    root: Root, there: Mapping[str, int], known: Iterable[Manifest] | None = None
+) -> dict[str, int]:
+    """Those of these blobs that no manifest, pull or model to be healed names. `known`: all manifests."""
+    named = {d for manifest in (manifests.find_all(root) if known is None else known) for d in manifest.blobs}
     named |= damage.wanted_again(root)
     for key in root.disk.list(root.layout.parts):
         if not key.endswith(".lock"):
@@ -65,17 +67,20 @@ def recover(root: Root) -> list[str]:
     return done
 
 
-def usage(root: Root) -> int:
-    """Bytes on disk: every blob once, parts that are no blob, what foreign downloaders have written."""
+def usage(root: Root, there: Mapping[str, int] | None = None) -> int:
+    """Bytes on disk: every blob once, parts that are no blob, what foreign downloaders have written.
+
+    `there`: digests() of now, if known.
+    """
     known = 0
     seen: set[int] = set()
-    layout = root.layout
-    for path in [p for f in (layout.blobs, layout.parts, layout.staging) for p in files_below(root.disk, f)]:
+    blobs_there = blobs.digests(root) if there is None else there
+    for path in [p for f in (root.layout.parts, root.layout.staging) for p in files_below(root.disk, f)]:
         info = root.disk.info(path)
-        if info is not None and info.inode not in seen:
+        if info is not None and info.inode not in seen and not (path.name in blobs_there and info.links > 1):
             seen.add(info.inode)
             known += info.size
-    return known
+    return known + sum(blobs_there.values())
 
 
 def _check_manifest(root: Root, path: Path) -> list[str]:

@@ -151,7 +151,11 @@ class Agent:
             changed = await in_thread(self._pin, told.pins)
             self._pins = told.pins
             _log.debug("pins of %d models changed", len(changed))
-        return await in_thread(self._eyes.look, told)
+        return await in_thread(self._see, told)
+
+    def _see(self, told: Told) -> Seen:
+        with translated(f"the cache {self._root.layout.root}"):
+            return self._eyes.look(told)
 
     def _pin(self, wanted: tuple[pins.Pin, ...]) -> frozenset[str]:
         with translated("the pins"):

@@ -9,6 +9,8 @@ from typing import Literal
 from forebay.cache.evict import Held, Request, Space, plan_room
 from forebay.cache.reservations import Reservation
 
+REASON_KEPT_S = 300.0  # an entry may be known to a pull before it is known to us
+
 JobPhase = Literal["active", "failed", "succeeded"]
 
 
@@ -80,6 +82,7 @@ class Seen:
     trouble: Mapping[str, str] = field(default_factory=dict)
     loose: int = 0  # bytes of blobs that no model names
     stale_parts: bool = False
+    now: float = 0.0  # seconds since 1970
     foreign_running: bool = False  # some foreign downloader works on this node
 
 
@@ -318,4 +321,6 @@ def _is_over(seen: Seen, ask: Ask) -> bool:
     known = seen.entries is None or any(
         (e.model, e.key) == (ask.said.model, ask.said.key) for e in seen.entries
     )
-    return ask.said.state != "failed" or not known
+    if ask.said.state != "failed":
+        return True
+    return not known and seen.now > ask.said.asked_at + REASON_KEPT_S

@@ -22,6 +22,7 @@ from forebay.node.decide import Ask, Copy, Entry, JobPhase, JobView, Seen
 
 _STAGING = ".forebay/staging/"
 _KEEP_FREE_MOST = 1 << 30
+_CLOCK_STEP_S = 2.0  # a folder that changed just now may change again within its time stamp's precision
 
 
 @dataclass(frozen=True)
@@ -40,21 +41,22 @@ class Told:
 
 @dataclass
 class Eyes:
-    """Reads the root; remembers manifests that have not changed since the last look."""
+    """Reads the root; remembers what has not changed since the last look."""
 
     root: Root
     trouble: dict[str, str] = field(default_factory=dict)
     _read: dict[str, tuple[Info, Manifest]] = field(default_factory=dict)
+    _shards: dict[str, tuple[Info | None, dict[str, int]]] = field(default_factory=dict)
 
     def look(self, told: Told) -> Seen:
         """Everything decide() may know. Blocking; no lock is held, each action checks again under it."""
-        root = self.root
+        root, there, known = self.root, self._blobs(), self._manifests()
         asks = [Ask(said, reservations.is_alive(root, said)) for said in reservations.find_all(root)]
         records = entitled.find_all(root)
-        copies = {m.key: _copy(m) for m in self._manifests() if blobs.is_whole(root, m)}
+        copies = {m.key: _copy(m) for m in known if all(there.get(f.sha256) == f.size for f in m.files)}
         return Seen(
             entries=told.entries,
-            space=self._space(told.limit, [ask.said for ask in asks]),
+            space=self._space(told.limit, [ask.said for ask in asks], there),
             copies=copies,
             views=frozenset(views.standing(root)),
             asks=tuple(asks),
@@ -69,7 +71,8 @@ class Eyes:
             evicted=_evicted(root),
             complaints={e.key: why for e in told.entries or () if (why := damage.complaint(root, e.key))},
             trouble=dict(self.trouble),
-            loose=sum(gc.loose_blobs(root, blobs.digests(root)).values()),
+            loose=sum(gc.loose_blobs(root, there, known).values()),
+            now=root.now(),
             foreign_running=told.foreign_running,
             stale_parts=self._stale_parts(told, asks),
         )
@@ -93,11 +96,24 @@ class Eyes:
             found.append(known[1])
         return found
 
-    def _space(self, limit: int | None, asks: list[reservations.Reservation]) -> Space:
+    def _blobs(self) -> dict[str, int]:
+        """Every blob and its bytes; a folder that has not changed is not read again."""
+        found: dict[str, int] = {}
+        for shard in self.root.disk.list(self.root.layout.blobs):
+            info = self.root.disk.info(self.root.layout.blobs / shard)
+            known = self._shards.get(shard)
+            if known is None or known[0] != info:
+                settled = info is not None and info.changed < self.root.now() - _CLOCK_STEP_S
+                known = (info if settled else None, blobs.shard_digests(self.root, shard))
+                self._shards[shard] = known
+            found |= known[1]
+        return found
+
+    def _space(self, limit: int | None, asks: list[reservations.Reservation], there: dict[str, int]) -> Space:
         room = self.root.disk.room(self.root.layout.root)
         spare = min(_KEEP_FREE_MOST, room.total // 100)  # a disk that is full to the brim harms its machine
         promised = sum(reservations.outstanding(self.root, said) for said in asks)
-        return Space(limit, gc.usage(self.root), max(0, room.free - spare), promised)
+        return Space(limit, gc.usage(self.root, there), max(0, room.free - spare), promised)
 
     def _stale_parts(self, told: Told, asks: list[Ask]) -> bool:
         keep = {e.key for e in told.entries or ()} | {a.said.key for a in asks if a.alive}
