@@ -44,7 +44,17 @@ class _Batch:
 
     def find(self, kind: type[Resource], key: Key) -> str | None:
         place = (kind.group, kind.plural, key)
-        return self._new[place] if place in self._new else self._store.text(kind, key)
+        return self._new[place] if place in self._new else self._store.committed(kind).get(key)
+
+    def texts(self, kind: type[Resource]) -> dict[Key, str]:
+        """All objects of a kind as they will be after this transaction so far."""
+        here = {
+            k: text
+            for (group, plural, k), text in self._new.items()
+            if (group, plural) == (kind.group, kind.plural)
+        }
+        merged = {**self._store.committed(kind), **here}
+        return {key: text for key, text in merged.items() if text is not None}
 
     def put(self, kind: type[Resource], raw: Json, verb: str, previous: str) -> Json:
         self.revision += 1
@@ -71,6 +81,7 @@ class SqliteStore:
         self._waiting: asyncio.Queue[tuple[Compute, asyncio.Future[Json]]] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
         self._history = History([], 0)
+        self._batch: _Batch | None = None  # set while writes are computed, which never waits for anything
 
     async def open(self) -> None:
         """Load the file and start the writer. Raises Unavailable."""
@@ -93,13 +104,17 @@ class SqliteStore:
         """The newest revision."""
         return str(self._history.revision)
 
+    def committed(self, kind: type[Resource]) -> Mapping[Key, str]:
+        """The JSON of all objects of a kind, as committed."""
+        return self._objects.get((kind.group, kind.plural), {})
+
     def text(self, kind: type[Resource], key: Key) -> str | None:
-        """The object's JSON, or None."""
-        return self._objects.get((kind.group, kind.plural), {}).get(key)
+        """The object's JSON, or None; for admission: with what the transaction under way has written so far."""
+        return self._batch.find(kind, key) if self._batch else self.committed(kind).get(key)
 
     def texts(self, kind: type[Resource]) -> Mapping[Key, str]:
-        """The JSON of all objects of a kind, as committed; for look-ups that may not wait (admission)."""
-        return self._objects.get((kind.group, kind.plural), {})
+        """The JSON of all objects of a kind; for admission as text()."""
+        return self._batch.texts(kind) if self._batch else self.committed(kind)
 
     async def get(self, kind: type[T], key: Key) -> T:
         text = self.text(kind, key)
@@ -218,8 +233,9 @@ class SqliteStore:
             asked = [await self._waiting.get()]
             while not self._waiting.empty() and len(asked) < BATCH_MAX:
                 asked.append(self._waiting.get_nowait())
-            batch = _Batch(self, self._history.revision)
+            batch = self._batch = _Batch(self, self._history.revision)
             done = [(answer, _outcome(compute, batch)) for compute, answer in asked]
+            self._batch = None
             failed: ForebayError | None = None
             if batch.changes:
                 try:
