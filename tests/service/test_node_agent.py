@@ -419,3 +419,28 @@ def test_two_pulls_of_one_model_at_once_move_its_bytes_once(tmp_path):
         assert threading.active_count() < 40
 
     in_world(tmp_path, story)
+
+
+def test_a_model_is_warmed_once_for_a_pod_that_starts(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "forebay.node")
+
+    def warmed():
+        return [r.getMessage() for r in caplog.records if r.getMessage().startswith("warmed model")]
+
+    async def story(world):
+        uri = world.source("a", f=b"content" * 1000)
+        await world.want(a=uri)
+        await world.pull("a", uri)
+        await world.until_state("a", "ModelDownloaded")
+        await world.store.create(Pod.new("p", "default", spec={
+            "nodeName": NODE, "containers": [{"name": "c", "image": "i"}],
+            "volumes": [{"name": "m", "hostPath": {"path": f"/models/models/{storage_key(uri)}"}}],
+        }))  # fmt: skip
+        await world.until(warmed)
+        other = world.source("b", f=b"b")
+        await world.want(a=uri, b=other)
+        await world.until_state("b", "ModelDownloadPending")
+        assert len(warmed()) == 1
+        assert "7000 of 7000 bytes" in warmed()[0]
+
+    in_world(tmp_path, story)
