@@ -85,9 +85,22 @@ def http_origin(root: Path) -> Iterator[Origin]:
 def s3_origin(root: Path) -> Iterator[Origin]:
     port = _free_port()
     keys = {"NANIO_ACCESS_KEY": "AKIAEXAMPLE", "NANIO_SECRET_KEY": "open sesame"}
-    command = [str(Path(sys.executable).with_name("nanio")), "serve", "--data-dir", str(root / "s3"), "--host",
-               "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "error"]  # fmt: skip
-    child = subprocess.Popen(command, env={**os.environ, **keys}, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    command = [
+        str(Path(sys.executable).with_name("nanio")),
+        "serve",
+        "--data-dir",
+        str(root / "s3"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-access-log",
+        "--log-level",
+        "error",
+    ]
+    child = subprocess.Popen(
+        command, env={**os.environ, **keys}, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    )
     try:
         _wait_for(port)
         url = f"http://127.0.0.1:{port}"
@@ -97,8 +110,11 @@ def s3_origin(root: Path) -> Iterator[Origin]:
             client.put_object(Bucket="models", Key=f"team/tiny/{path}", Body=body)
         client.put_object(Bucket="models", Key="team/tiny-other/no.bin", Body=b"not of tiny")
         client.close()
-        env = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": keys["NANIO_ACCESS_KEY"],
-               "AWS_SECRET_ACCESS_KEY": keys["NANIO_SECRET_KEY"]}  # fmt: skip
+        env = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": keys["NANIO_ACCESS_KEY"],
+            "AWS_SECRET_ACCESS_KEY": keys["NANIO_SECRET_KEY"],
+        }
         wrong = {**env, "AWS_SECRET_ACCESS_KEY": "wrong"}
         yield Origin("s3://models/team/tiny", TREE, env, wrong, "s3://models/team/none", root)
     finally:
@@ -118,9 +134,12 @@ def _client(url: str, keys: dict[str, str]) -> Any:
 
     session = botocore.session.Session()
     return session.create_client(
-        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id=keys["NANIO_ACCESS_KEY"],
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id=keys["NANIO_ACCESS_KEY"],
         aws_secret_access_key=keys["NANIO_SECRET_KEY"],
-    )  # fmt: skip
+    )
 
 
 def _free_port() -> int:

@@ -149,10 +149,14 @@ def test_the_hubs_own_client_gets_the_same_tree_from_our_hub(tmp_path: Path) -> 
         api = HfApi(endpoint=endpoint, token=token)
         _, listing = resolve(origin.uri, origin.env)
         assert api.model_info("acme/tiny").sha == listing.revision
-        theirs = {f.path: f.size for f in api.list_repo_tree("acme/tiny", recursive=True) if hasattr(f, "size")}
+        theirs = {
+            f.path: f.size for f in api.list_repo_tree("acme/tiny", recursive=True) if hasattr(f, "size")
+        }
         assert theirs == {f.path: f.size for f in listing.files}
         for path in ("model-00001.safetensors", "config.json"):
-            got = hf_hub_download("acme/tiny", path, endpoint=endpoint, token=token, cache_dir=tmp_path / "hfcache")
+            got = hf_hub_download(
+                "acme/tiny", path, endpoint=endpoint, token=token, cache_dir=tmp_path / "hfcache"
+            )
             assert Path(got).read_bytes() == origin.tree[path]
         with pytest.raises(GatedRepoError):
             HfApi(endpoint=endpoint, token=False).model_info("acme/tiny")

@@ -194,7 +194,9 @@ class LyingServer:
         seen.sent += len(piece)
         return True
 
-    def _chunks(self, peer: socket.socket, seen: Seen, status: int, headers: dict[str, str], piece: bytes) -> bool:
+    def _chunks(
+        self, peer: socket.socket, seen: Seen, status: int, headers: dict[str, str], piece: bytes
+    ) -> bool:
         peer.sendall(self._head(status, {**headers, "Transfer-Encoding": "chunked"}))
         for at in range(0, len(piece), 10_007):
             part = piece[at : at + 10_007]
@@ -203,7 +205,9 @@ class LyingServer:
             seen.sent += len(part)
         if self.lie.chunked == "cut":
             return False
-        peer.sendall(b"0\r\nnonsense\r\n\r\n" if self.lie.chunked == "bad-trailer" else b"0\r\nX-Sum: 1\r\n\r\n")
+        peer.sendall(
+            b"0\r\nnonsense\r\n\r\n" if self.lie.chunked == "bad-trailer" else b"0\r\nX-Sum: 1\r\n\r\n"
+        )
         return True
 
     def _head(self, status: int, headers: dict[str, str]) -> bytes:

@@ -1,8 +1,8 @@
-"""What the fault tests of pulls share: quick settings, a pull into a folder, and what may never be published."""
+"""What the fault tests of pulls share: quick settings, a pull into a folder, and what may never be
+published."""
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,10 +15,20 @@ from forebay.sources.types import Listing, RemoteFile, Source
 
 KIB = 1024
 QUICK = Settings(
-    timeout_connect_s=2.0, timeout_stall_s=1.0, attempts_max=4, backoff_first_s=0.01, backoff_most_s=0.05,
-    connections_start=3, connections_max=3, block_bytes=16 * KIB, segment_bytes=64 * KIB, buffers_bytes_max=4 << 20,
-    small_bytes=0, journal_every_s=0.02, redirects_max=4,
-)  # fmt: skip
+    timeout_connect_s=2.0,
+    timeout_stall_s=1.0,
+    attempts_max=4,
+    backoff_first_s=0.01,
+    backoff_most_s=0.05,
+    connections_start=3,
+    connections_max=3,
+    block_bytes=16 * KIB,
+    segment_bytes=64 * KIB,
+    buffers_bytes_max=4 << 20,
+    small_bytes=0,
+    journal_every_s=0.02,
+    redirects_max=4,
+)
 
 
 def some_bytes(count: int, seed: int = 1) -> bytes:
@@ -49,7 +59,7 @@ class Folder:
         for item in batch:
             target = self.out / item.file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(item.part, target)
+            item.part.replace(target)
             self.published.append(item)
 
     def have(self, file: RemoteFile) -> bool:

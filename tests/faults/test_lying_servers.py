@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.faults.lying_server import Lie, LyingServer, until
+from tests.faults.pulling import KIB, Folder, quick, some_bytes
 
 from forebay.errors import Clash, Damaged, Denied, ForebayError, Invalid, Unavailable
 from forebay.sources.http import HttpSource
 from forebay.sources.types import Listing, RemoteFile, Request
-from tests.faults.lying_server import Lie, LyingServer, until
-from tests.faults.pulling import KIB, Folder, quick, some_bytes
 
 SIZE = 700 * KIB + 123
 BODY = some_bytes(SIZE)
@@ -78,7 +78,9 @@ def test_a_fatal_lie_publishes_nothing_and_has_the_right_error(folder: Folder, n
     with LyingServer(BODY, lie) as server, pytest.raises(ForebayError) as caught:
         folder.pull(server.url, settings=quick(attempts_max=2))
     assert folder.names() == []
-    assert isinstance(caught.value, (error, Damaged) if name == "changes-all-the-time" else error), caught.value
+    assert isinstance(caught.value, (error, Damaged) if name == "changes-all-the-time" else error), (
+        caught.value
+    )
     assert "model.bin" in caught.value.message
 
 
@@ -125,7 +127,9 @@ def test_a_file_that_changes_between_ranges_starts_over_and_is_the_new_one(folde
     """Nobody promised a digest; mixing old and new bytes would go unseen but for the ETag."""
     with LyingServer(BODY, Lie(change_after=4), promise=False) as server:
         file = RemoteFile("model.bin", SIZE, locator=server.url)
-        report = folder.fetch(Listing(server.url, "r", (file,)), HttpSource({}), settings=quick(connections_max=1))
+        report = folder.fetch(
+            Listing(server.url, "r", (file,)), HttpSource({}), settings=quick(connections_max=1)
+        )
     assert (folder.out / "model.bin").read_bytes() == bytes(b ^ 1 for b in BODY)
     assert any("started over" in note for note in report.notes)
 

@@ -1,4 +1,5 @@
-"""kill -9 at any instant: nothing half is under a final name, and the next run goes on where the last one was."""
+"""kill -9 at any instant: nothing half is under a final name, and the next run goes on where the last one
+was."""
 
 from __future__ import annotations
 
@@ -10,17 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from forebay.engines.hub import Hub, HubSettings
 from tests.faults.lying_server import until
 from tests.faults.pulling import some_bytes
+
+from forebay.engines.hub import Hub, HubSettings
 
 SIZE = 48 << 20
 CHILD = """
 import os, sys
 from pathlib import Path
 from forebay.pull.command import PullOptions, pull_command
-raise SystemExit(pull_command(PullOptions(sys.argv[1], Path(sys.argv[2]), rate_bytes_s=float(sys.argv[3])), os.environ))
+raise SystemExit(pull_command(PullOptions(sys.argv[1], Path(sys.argv[2]), rate_bytes_s=float(sys.argv[3])),
+os.environ))
 """
 POINTS = ["pull.file.verified", "pull.file.synced", "pull.folder.renamed", "pull.file.published"]
 
@@ -36,7 +38,13 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 def pull(hub: Hub, dest: Path, *, rate: float = 0, failpoints: str = "") -> subprocess.Popen[bytes]:
-    env = {**os.environ, "HF_ENDPOINT": hub.url, "FOREBAY_FAILPOINTS": failpoints, "HF_TOKEN": "", "no_proxy": "*"}
+    env = {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "FOREBAY_FAILPOINTS": failpoints,
+        "HF_TOKEN": "",
+        "no_proxy": "*",
+    }
     command = [sys.executable, "-c", CHILD, "hf://acme/tiny", str(dest), str(rate)]
     return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
@@ -73,15 +81,20 @@ def test_a_kill_in_the_middle_costs_little_more_than_nothing(hub: Hub, tmp_path:
     dest = tmp_path / "out"
     child = pull(hub, dest, rate=24e6)
     journal = dest / ".forebay-parts"
-    until(lambda: child.poll() is not None or sum(p.stat().st_size for p in journal.glob("*.part")) >= SIZE // 2,
-          seconds=30)  # fmt: skip
+    until(
+        lambda: (
+            child.poll() is not None or sum(p.stat().st_size for p in journal.glob("*.part")) >= SIZE // 2
+        ),
+        seconds=30,
+    )
     child.kill()
     assert finish(child) == -signal.SIGKILL
     assert "model.safetensors" not in published(dest)
     first = sent(hub)
     assert finish(pull(hub, dest)) == 0
     assert published(dest) == WHOLE
-    # A quarter second of journal at 24 MB/s, one block, and what the sockets held: bytes are counted, not seconds.
+    # A quarter second of journal at 24 MB/s, one block, and what the sockets held: bytes are counted, not
+    # seconds.
     assert sent(hub) - first <= SIZE // 2 + 14e6
     assert sent(hub) <= SIZE + 20e6
 

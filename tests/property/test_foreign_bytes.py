@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,17 +18,18 @@ HEADER = st.sampled_from(
     ["content-length", "content-range", "etag", "content-encoding", "location", "retry-after", "connection"]
 )
 VALUE = st.one_of(
-    st.text(max_size=30), st.integers(-5, 1 << 70).map(str),
-    st.tuples(st.integers(0, 200), st.integers(0, 200), st.integers(0, 200)).map(lambda t: "bytes %d-%d/%d" % t),
-)  # fmt: skip
+    st.text(max_size=30),
+    st.integers(-5, 1 << 70).map(str),
+    st.tuples(st.integers(0, 200), st.integers(0, 200), st.integers(0, 200)).map(
+        lambda t: f"bytes {t[0]}-{t[1]}/{t[2]}"
+    ),
+)
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_head_or_a_bad_answer(data: bytes) -> None:
-    try:
+    with contextlib.suppress(BadAnswer):
         assert 100 <= parse_head(data).status <= 599
-    except BadAnswer:
-        pass
 
 
 @given(st.integers(100, 599), st.dictionaries(HEADER, VALUE, max_size=5), st.integers(0, 100), st.booleans())
@@ -59,10 +62,8 @@ def test_any_text_is_a_url_without_surprises_or_invalid(text: str) -> None:
 
 @given(st.text(max_size=60))
 def test_a_redirect_never_leads_from_https_to_http(location: str) -> None:
-    try:
+    with contextlib.suppress(BadAnswer):
         assert follow(where("https://hub.example/a/b"), location).scheme == "https"
-    except BadAnswer:
-        pass
 
 
 @given(st.text(alphabet=st.sampled_from("aB./\\:\x00\n ü-"), max_size=12))
@@ -82,7 +83,9 @@ def test_paths_that_would_meet_on_some_disk_are_refused(pair: tuple[str, str]) -
         check_together(pair)
 
 
-@pytest.mark.parametrize("bad", ["", "/etc/passwd", "../x", "a/../../x", "C:x", "a\\b", "a\nb", ".forebay/x", "a//b"])
+@pytest.mark.parametrize(
+    "bad", ["", "/etc/passwd", "../x", "a/../../x", "C:x", "a\\b", "a\nb", ".forebay/x", "a//b"]
+)
 def test_paths_that_lead_elsewhere_are_refused(bad: str) -> None:
     with pytest.raises(Invalid):
         safe_path(bad)

@@ -1,6 +1,9 @@
-"""The arithmetic of pulls: ranges are a set, pieces cover a file once, a journal is read back or not at all."""
+"""The arithmetic of pulls: ranges are a set, pieces cover a file once, a journal is read back or not at
+all."""
 
 from __future__ import annotations
+
+import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +26,7 @@ def test_ranges_are_a_set_of_positions(pairs: list[tuple[int, int]]) -> None:
     assert ranges.total == len(positions(pairs))
     items = list(ranges)
     assert all(a < b for a, b in items)
-    assert all(before[1] < after[0] for before, after in zip(items, items[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(items))
 
 
 @given(PAIRS, SMALL)
@@ -82,9 +85,14 @@ def test_after_a_restart_nothing_is_trusted_that_nobody_can_check(
 
 TEXT = st.text(max_size=20)
 ENTRIES = st.builds(
-    Entry, TEXT, st.builds(Ranges, PAIRS), st.integers(0, 1 << 50), TEXT, st.dictionaries(TEXT, TEXT, max_size=3),
+    Entry,
+    TEXT,
+    st.builds(Ranges, PAIRS),
+    st.integers(0, 1 << 50),
+    TEXT,
+    st.dictionaries(TEXT, TEXT, max_size=3),
     st.lists(TEXT, max_size=3).map(tuple),
-)  # fmt: skip
+)
 
 
 @given(ENTRIES)

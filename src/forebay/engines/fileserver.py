@@ -67,7 +67,8 @@ class Entry:
 
 
 class FileServer:
-    """Serves `answer` on `host`:`port` (0 picks one). `log` grows by one entry per request, up to `log_max`."""
+    """Serves `answer` on `host`:`port` (0 picks one). `log` grows by one entry per request, up to
+    `log_max`."""
 
     log_max = 200_000
 

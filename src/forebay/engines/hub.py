@@ -117,8 +117,8 @@ class Hub:
         if what == "paths-info":
             return Reply.json(200, [_item(e) for e in entries if e.path in _paths(request)])
         siblings = [{"rfilename": e.path} for e in entries]
-        body = {"id": name, "modelId": name, "sha": commit, "private": False, "gated": False, "siblings": siblings,
-                "tags": [], "downloads": 0, "likes": 0}  # fmt: skip
+        body = {"id": name, "modelId": name, "sha": commit, "private": False, "gated": False,
+                "siblings": siblings, "tags": [], "downloads": 0, "likes": 0}  # fmt: skip
         return Reply.json(200, body)
 
     def _tree(self, request: Request, name: str, entries: list[_Entry], commit: str) -> Reply:
@@ -127,7 +127,8 @@ class Hub:
         page = self.settings.page
         reply = Reply.json(200, [_item(e) for e in entries[start : start + page]])
         if start + page < len(entries):
-            link = f"{self.url}/api/models/{name}/tree/{commit}?recursive=true&expand=false&cursor={start + page}"
+            path = f"/api/models/{name}/tree/{commit}?recursive=true&expand=false&cursor={start + page}"
+            link = self.url + path
             reply.headers["Link"] = f'<{link}>; rel="next"'
         return reply
 
@@ -153,7 +154,8 @@ class Hub:
     def _address(self, name: str, entry: _Entry) -> str:
         until = int(self.server.now() + self.settings.address_life_s)
         path = f"/_cdn/{name}/{quote(entry.path)}"
-        return f"http://{self.settings.cdn_host}:{self.server.port}{path}?until={until}&sig={self._sign(path, until)}"
+        base = f"http://{self.settings.cdn_host}:{self.server.port}{path}"
+        return f"{base}?until={until}&sig={self._sign(path, until)}"
 
     def _sign(self, path: str, until: int) -> str:
         return hmac.new(self._key, f"{path} {until}".encode(), "sha256").hexdigest()

@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 from forebay.errors import Absent, Clash, Damaged, Denied, ForebayError, Unavailable
 from forebay.pull.answers import Asked, Judged, Verdict, judge
-from forebay.pull.board import Board, Claim, Origin, Route
+from forebay.pull.board import Board
 from forebay.pull.parts import disk_errors
+from forebay.pull.state import Claim, Origin, Route
 from forebay.sources.types import Listing, RemoteFile
 from forebay.sources.wire.client import AGENT
 from forebay.sources.wire.conn import Conn, Deadlines, Dropped, Trust
@@ -95,7 +96,7 @@ class Asker:
         self._live: set[Conn] = set()
         self.requests = 0
 
-    def open(self, claim: Claim, origin: Origin, start: int) -> Body:
+    def open(self, claim: Claim, origin: Origin, start: int) -> Body:  # noqa: RET503  (the end raises)
         """A body that begins at `start` (at 0 for a single stream).
 
         Raises Retry and WireError (try again), GiveBack, and our errors when trying again will not help.
@@ -234,7 +235,7 @@ class Asker:
             case Verdict.EXPIRED:
                 if transfer.routes.pop(origin.index, None) is not None:
                     raise Retry(f"the address has expired ({judged.why})", wait_s=0.0)
-                text = f"{what} was refused ({judged.why}): check the credentials and their rights, then pull again"
+                text = f"{what} was refused ({judged.why}): check the credentials and their rights"
                 self._give_up(claim, origin, text, Denied)
             case Verdict.CHANGED:
                 board.start_over(transfer, claim.epoch, judged.why)

@@ -12,7 +12,6 @@ import mmap
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from forebay.errors import Bug, Clash, Damaged, ForebayError, Unavailable
@@ -20,106 +19,10 @@ from forebay.pull import journal
 from forebay.pull.buffers import Buffers
 from forebay.pull.digests import Digests
 from forebay.pull.model import MIB, Finished, Settings
-from forebay.pull.parts import Lock, Part
-from forebay.pull.plan import Ranges, next_segment, segment_bytes, usual_segment
-from forebay.sources.types import RemoteFile, Source
-from forebay.sources.wire.conn import Trust
-from forebay.sources.wire.heads import Where
+from forebay.pull.plan import Ranges, segment_bytes, usual_segment
+from forebay.pull.state import Batch, Claim, Item, Opening, Origin, Transfer, Work, entry_of, next_piece
 
 RESTARTS_MAX = 2
-
-
-@dataclass(eq=False)
-class Origin:
-    """Someone who can send the files. `name` is for people and limits."""
-
-    source: Source
-    name: str
-    index: int
-
-
-@dataclass(frozen=True)
-class Route:
-    """Where a file's bytes come from, after redirects."""
-
-    at: Where | Path
-    headers: dict[str, str] = field(repr=False)
-    trust: Trust = field(default_factory=Trust)
-
-
-@dataclass
-class Item:
-    """Bytes in order, to be hashed: in `buffer`, or on disk where that is None."""
-
-    offset: int
-    count: int
-    buffer: mmap.mmap | None
-
-
-@dataclass(eq=False)
-class Transfer:
-    """One file on its way. All fields belong to the board's lock, except `digests`, which the one hasher at
-    work owns."""
-
-    file: RemoteFile
-    identity: str
-    path: Path
-    size: int | None
-    lock: Lock
-    part: Part | None = None
-    digests: Digests = field(default_factory=lambda: Digests(RemoteFile("", 0), 0))
-    done: Ranges = field(default_factory=Ranges)
-    active: list[Claim] = field(default_factory=list)
-    queue: deque[Item] = field(default_factory=deque)
-    tail: int = 0  # everything below is hashed or queued
-    cursor: int = 0  # everything below is hashed
-    prefix: tuple[int, str] = (0, "")
-    expect: tuple[int, str] = (0, "")  # what the journal said the prefix hashes to
-    hashing: bool = False
-    single: bool = False  # ranges do not work here
-    epoch: int = 0  # grows when the file starts over
-    restarts: int = 0
-    resumed: int = 0
-    started: bool = False
-    dirty: bool = False
-    etags: dict[str, str] = field(default_factory=dict)
-    senders: set[str] = field(default_factory=set)
-    avoid: dict[int, str] = field(default_factory=dict)  # origin index: why
-    stalls: dict[int, int] = field(default_factory=dict)  # origin index: how often
-    routes: dict[int, Route] = field(default_factory=dict)
-
-    @property
-    def journal(self) -> Path:
-        """The file beside the part that says what is in it."""
-        return self.path.with_name(self.path.name + ".journal")
-
-
-@dataclass(eq=False)
-class Claim:
-    """A piece of a file that one worker fetches; `end` None: to the end, which nobody knows yet."""
-
-    transfer: Transfer
-    start: int
-    end: int | None
-    epoch: int
-    single: bool
-
-
-@dataclass
-class Opening:
-    """A transfer whose part has to be opened before pieces of it can be claimed."""
-
-    transfer: Transfer
-
-
-@dataclass
-class Batch:
-    """Small files for one connection, one request after the other without waiting."""
-
-    transfers: list[Transfer]
-
-
-Work = Claim | Opening | Batch
 
 
 class Board:
@@ -155,7 +58,8 @@ class Board:
     # --- workers ---
 
     def claim(self, worker: int, pace: float) -> Work | None:
-        """Work for a worker that moves `pace` bytes per second (0: not known yet); waits for some; None when the
+        """Work for a worker that moves `pace` bytes per second (0: not known yet); waits for some; None when
+        the
         pull is over.
         """
         with self.changed:
@@ -173,10 +77,10 @@ class Board:
     @property
     def wanting(self) -> bool:
         """Whether one more worker would find something to do."""
-        return bool(self.waiting) or len(self.small) > 64 or any(self._next(t, 1) for t in self.open)
+        return bool(self.waiting) or len(self.small) > 64 or any(next_piece(t, 1) for t in self.open)
 
     def _pick(self, pace: float) -> Work | None:
-        big = bool(self.waiting) or any(self._next(t, 1) for t in self.open)
+        big = bool(self.waiting) or any(next_piece(t, 1) for t in self.open)
         if self.small and self.batches < (max(1, self.target // 4) if big else self.target):
             return self._batch()
         if self.waiting:
@@ -184,7 +88,7 @@ class Board:
         # The file with the fewest connections first: each file's bytes then come in order, and hashing
         # keeps up.
         for transfer in sorted(self.open, key=lambda t: len(t.active)):
-            piece = self._next(transfer, self._segment(pace))
+            piece = next_piece(transfer, self._segment(pace))
             if piece is not None:
                 claim = Claim(transfer, *piece, transfer.epoch, transfer.single)
                 transfer.active.append(claim)
@@ -205,21 +109,6 @@ class Board:
         left = sum((t.size or 0) - t.done.total for t in self.open) + sum(t.size or 0 for t in self.waiting)
         least = min(4 * MIB, self.settings.segment_bytes)
         return segment_bytes(left, self.target, usual=usual, least=least)
-
-    def _next(self, transfer: Transfer, most: int) -> tuple[int, int | None] | None:
-        if transfer.size is None or transfer.single:
-            if transfer.active or not transfer.started:
-                return None
-            holes = list(transfer.done.holes(1 << 62 if transfer.size is None else transfer.size))
-            if not holes:
-                return None
-            return holes[0][0], None if transfer.size is None else holes[-1][1]
-        if not transfer.started:
-            return None
-        taken = Ranges(transfer.done)
-        for claim in transfer.active:
-            taken.add(claim.start, claim.end if claim.end is not None else transfer.size)
-        return next_segment(taken, transfer.size, most)
 
     def opened(self, transfer: Transfer) -> None:
         """The part is open: pieces may be claimed, and what the journal says is on disk is hashed again."""
@@ -279,7 +168,8 @@ class Board:
 
     @staticmethod
     def _whole(transfer: Transfer) -> bool:
-        """Whether all is hashed and nobody writes any more (a single stream may write over what was there)."""
+        """Whether all is hashed and nobody writes any more (a single stream may write over what was
+        there)."""
         return (
             transfer.size is not None
             and transfer.cursor >= transfer.size
@@ -393,7 +283,8 @@ class Board:
             return True
 
     def hasher_leaves(self, transfer: Transfer, epoch: int) -> bool:
-        """True if the file is whole and the caller shall judge it; else it is queued again when more comes."""
+        """True if the file is whole and the caller shall judge it; else it is queued again when more
+        comes."""
         with self.changed:
             if epoch == transfer.epoch and not transfer.queue and self._whole(transfer):
                 return not self.over
@@ -487,17 +378,11 @@ class Board:
             for transfer in self.open:
                 if transfer.dirty and transfer.started:
                     transfer.dirty = False
-                    out.append((transfer.journal, _entry(transfer)))
+                    out.append((transfer.journal, entry_of(transfer)))
             return out
 
     def bytes_done(self) -> int:
-        """Bytes of unfinished files that are on disk, and of finished small ones."""
+        """Bytes on disk of files that are not published yet."""
         with self.changed:
-            return sum(t.done.total for t in self.open)
-
-
-def _entry(transfer: Transfer) -> journal.Entry:
-    done = Ranges(transfer.done)
-    return journal.Entry(
-        transfer.identity, done, *transfer.prefix, dict(transfer.etags), tuple(sorted(transfer.senders))
-    )
+            ready = sum(i.size if isinstance(i, Finished) else i.done.total for i in self.verified)
+            return ready + sum(t.done.total for t in self.open)

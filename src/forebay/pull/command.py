@@ -95,7 +95,8 @@ def _failed(uri: str, error: ForebayError, terminal: bool) -> int:
 
 @contextmanager
 def _stoppable() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set while the block runs; outside the main thread nothing is caught."""
+    """An event that SIGTERM and Ctrl-C set while the block runs; outside the main thread nothing is
+    caught."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from forebay.errors import Bug, Invalid
 from forebay.pull import journal
-from forebay.pull.board import Board, Origin
+from forebay.pull.board import Board
 from forebay.pull.hashing import Committer, Hasher
 from forebay.pull.model import Hooks, Plan, Progress, Report, Settings
 from forebay.pull.opening import transfers
 from forebay.pull.parts import disk_errors
-from forebay.pull.tuner import IdleCores, Sight, Tuner
+from forebay.pull.state import Origin
+from forebay.pull.tuner import Sight, Tuner
 from forebay.pull.worker import Shared, Worker
 from forebay.sources.paths import check_together
 
@@ -56,14 +57,14 @@ class _Pull:
         self._board = Board(transfers(plan.listing, self._wanted, plan.parts), origins, settings)
         self._folder = SmallFolder(plan.parts)
         self._shared = Shared(
-            self._board, plan.listing, hooks.limits, hooks.stop, env, hooks.have, settings.direct_io, self._folder.path
+            self._board, plan.listing, hooks.limits, hooks.stop, env, hooks.have, settings.direct_io,
+            self._folder.path,
         )  # fmt: skip
         self._workers: list[Worker] = []
         self._threads: list[threading.Thread] = []
         self._hashers = [Hasher(self._board, plan.damaged) for _ in range(_hashers(settings))]
         self._committer = Committer(self._board, plan.publish)
         self._tuner = Tuner(self._board.target, settings.connections_max)
-        self._idle = IdleCores()
         self._speed: deque[tuple[float, int]] = deque(maxlen=50)
         self._most = 0
 
@@ -129,7 +130,7 @@ class _Pull:
         """What the tuner may look at."""
         network = sum(w.watch.seconds[p] for w in self._workers for p in ("network", "wait"))
         local = sum(w.watch.seconds[p] for w in self._workers for p in ("disk", "buffers", "limit"))
-        return Sight(now, self._moved(), self._idle(), self._board.wanting, network, local)
+        return Sight(now, self._moved(), self._board.wanting, network, local)
 
     def _finish(self) -> None:
         """Everyone out: aborted reads return at once, disk writes within their block."""
@@ -177,7 +178,8 @@ class _Pull:
         by_origin = self._by_origin()
         return Progress(
             done + ((total or 0) - wanted if total is not None else 0), total,
-            self._committer.files + len(self._plan.listing.files) - len(self._wanted), len(self._plan.listing.files),
+            self._committer.files + len(self._plan.listing.files) - len(self._wanted),
+            len(self._plan.listing.files),
             rate, left / rate if rate > 0 and total is not None else None,
             max(by_origin, key=lambda n: by_origin[n], default=""), phase, sum(w.busy for w in self._workers),
         )  # fmt: skip
@@ -193,7 +195,8 @@ class _Pull:
             for name, value in watch.seconds.items():
                 seconds[name] += value
         return Report(
-            files=len(self._plan.listing.files), files_had=len(self._plan.listing.files) - self._committer.files,
+            files=len(self._plan.listing.files),
+            files_had=len(self._plan.listing.files) - self._committer.files,
             bytes_total=self._committer.bytes, bytes_resumed=self._board.bytes_resumed,
             bytes_by_origin=self._by_origin(), seconds=dict(seconds), wall_s=time.monotonic() - self._started,
             connections_most=self._most, cpu_s=_cpu_s() - self._cpu,

@@ -101,6 +101,7 @@ class _Folder:
             self.parts.mkdir(parents=True, exist_ok=True)
         self._record = self.parts / "pulled.jsonl"
         self._known = _load(self._record)
+        self._made: set[Path] = set()
         self._base = f"{listing.endpoint} {listing.uri}@{listing.revision}"
 
     def have(self, file: RemoteFile) -> bool:
@@ -109,7 +110,12 @@ class _Folder:
         same = known.get("identity") == journal.identity(file, self._base)
         if self.listing.unpack:
             paths = known.get("unpacked")
-            return same and isinstance(paths, dict) and bool(paths) and all(_stat(self.dest / p) == s for p, s in paths.items())
+            return (
+                same
+                and isinstance(paths, dict)
+                and bool(paths)
+                and all(_stat(self.dest / p) == s for p, s in paths.items())
+            )
         seen = _stat(self.dest / file.path)
         if seen is None or (file.size is not None and seen[0] != file.size):
             return False
@@ -134,7 +140,7 @@ class _Folder:
         with disk_errors(f"publish into {self.dest}"):
             for item in batch:
                 target = self._archive if self.listing.unpack else self._target(item.file.path)
-                os.replace(item.part, target)
+                item.part.replace(target)
                 folders.add(target.parent)
             failpoint("pull.folder.renamed")
             for folder in folders:
@@ -152,9 +158,11 @@ class _Folder:
 
     def _target(self, path: str) -> Path:
         target = self.dest / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.parent.resolve().is_relative_to(self.dest.resolve()):
-            raise Invalid(f"{target.parent} leads out of {self.dest} through a link; remove the link")
+        if target.parent not in self._made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.parent.resolve().is_relative_to(self.dest.resolve()):
+                raise Invalid(f"{target.parent} leads out of {self.dest} through a link; remove the link")
+            self._made.add(target.parent)
         return target
 
     def unpack(self) -> None:
@@ -168,7 +176,7 @@ class _Folder:
             try:
                 paths = unpack(archive, staging)
                 for path in paths:
-                    os.replace(staging / path, self._target(path))
+                    (staging / path).replace(self._target(path))
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
             for folder in {(self.dest / p).parent for p in paths}:

@@ -10,14 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from forebay.kit.failpoints import failpoint
-from forebay.pull.board import Board, Item, Transfer
+from forebay.pull.board import Board
 from forebay.pull.clockwork import Watch
 from forebay.pull.model import Finished
 from forebay.pull.parts import Part, disk_errors
+from forebay.pull.state import Item, Transfer
 
 
 class Hasher:
-    """One thread that takes the next bytes of any file that has some. `read_bytes` tells what was read back."""
+    """One thread that takes the next bytes of any file that has some. `read_bytes` tells what was read
+    back."""
 
     def __init__(self, board: Board, damaged: Path) -> None:
         self._board = board
@@ -93,7 +95,7 @@ def set_aside(transfer: Transfer, damaged: Path) -> None:
         name = f"{transfer.path.stem}-{transfer.file.path.replace('/', '_')[-100:]}"
         if transfer.part is not None:
             transfer.part.close()
-        os.replace(transfer.path, damaged / name)
+        transfer.path.replace(damaged / name)
     if transfer.part is not None:
         transfer.part = Part(transfer.path, direct=transfer.part.wanted_direct)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """The state of one part. `identity` says whose bytes these are; `prefix` bytes hash to `prefix_sha256`."""
+    """The state of one part. `identity` says whose bytes these are; `prefix` bytes hash to
+    `prefix_sha256`."""
 
     identity: str
     done: Ranges = field(default_factory=Ranges)
@@ -84,4 +84,4 @@ def save(path: Path, entry: Entry) -> None:
     new = path.with_name(path.name + ".new")
     with contextlib.suppress(OSError):
         new.write_bytes(encode(entry))
-        os.replace(new, path)
+        new.replace(path)

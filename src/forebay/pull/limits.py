@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 
 class Bucket:
-    """A token bucket. `rate` in bytes per second, 0 for no limit; a tenth of a second may be taken at once."""
+    """A token bucket. `rate` in bytes per second, 0 for no limit; a tenth of a second may be taken at
+    once."""
 
     def __init__(self, rate: float = 0.0, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

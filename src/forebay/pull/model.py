@@ -31,7 +31,7 @@ class Settings:
     segment_bytes: int = 32 * MIB
     buffers_bytes_max: int = 56 * MIB
     small_bytes: int = 1 * MIB  # files up to here are fetched in pipelined batches
-    journal_every_s: float = 0.25
+    journal_every_s: float = 0.1
     redirects_max: int = 8
     direct_io: bool = True
 

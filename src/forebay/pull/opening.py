@@ -7,10 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from forebay.pull import journal
-from forebay.pull.board import Transfer
 from forebay.pull.digests import Digests
 from forebay.pull.parts import Lock, Part, disk_errors
 from forebay.pull.plan import Ranges, trusted_after_restart
+from forebay.pull.state import Transfer
 from forebay.sources.types import Listing, RemoteFile
 
 
@@ -27,7 +27,8 @@ def transfers(listing: Listing, files: Sequence[RemoteFile], parts: Path) -> lis
 
 
 def open_transfer(transfer: Transfer, *, direct: bool, have: Callable[[RemoteFile], bool]) -> str:
-    """Open the part: "open", "busy" (another process is at it) or "had" (somebody has finished it meanwhile)."""
+    """Open the part: "open", "busy" (another process is at it) or "had" (somebody has finished it
+    meanwhile)."""
     if not transfer.lock.take():
         return "busy"
     if have(transfer.file):
@@ -37,9 +38,8 @@ def open_transfer(transfer: Transfer, *, direct: bool, have: Callable[[RemoteFil
     transfer.part = Part(transfer.path, direct=direct)
     transfer.digests = Digests(transfer.file, transfer.size)
     if entry is None:
-        with disk_errors(f"clear {transfer.path}"):
-            with transfer.path.open("r+b") as part:
-                part.truncate(0)
+        with disk_errors(f"clear {transfer.path}"), transfer.path.open("r+b") as part:
+            part.truncate(0)
         return "open"
     on_disk = transfer.path.stat().st_size
     kept = Ranges((a, min(b, on_disk)) for a, b in entry.done if a < on_disk)

@@ -82,7 +82,7 @@ def _write_all(descriptor: int, offset: int, view: memoryview) -> None:
         offset, view = offset + done, view[done:]
 
 
-class disk_errors(contextlib.ContextDecorator):  # noqa: N801  (reads as a statement)
+class disk_errors(contextlib.ContextDecorator):
     """Turns errors of the disk into ours: no room, not allowed, anything else."""
 
     def __init__(self, what: str) -> None:

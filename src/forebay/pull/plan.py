@@ -81,7 +81,8 @@ SEGMENT_S = 0.6
 def usual_segment(pace: float, first: int) -> int:
     """Bytes that one connection moves in a good half second: far more than a round trip, and no long tail.
 
-    `pace` in bytes per second, 0 if it is not known yet (then `first`); between a quarter and eight times `first`.
+    `pace` in bytes per second, 0 if it is not known yet (then `first`); between a quarter and eight times
+    `first`.
     """
     if not pace:
         return first
@@ -89,7 +90,8 @@ def usual_segment(pace: float, first: int) -> int:
 
 
 def segment_bytes(left: int, workers: int, *, usual: int, least: int) -> int:
-    """Size of the next piece: the usual one, smaller towards the end so that all connections finish together."""
+    """Size of the next piece: the usual one, smaller towards the end so that all connections finish
+    together."""
     fair = -(-left // (2 * max(1, workers)))
     return max(least, min(usual, -(-fair // least) * least))
 

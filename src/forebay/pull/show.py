@@ -32,8 +32,14 @@ def _bar(title: str) -> Iterator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-               TimeRemainingColumn(), TextColumn("{task.fields[source]}"))  # fmt: skip
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[source]}"),
+    )
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None, source="")
 
@@ -57,12 +63,18 @@ def _lines(out: TextIO, title: str) -> Callable[[Progress], None]:
             return
         last[0] = now
         line = {
-            "event": "progress", "uri": title, "phase": progress.phase, "bytes_done": progress.bytes_done,
-            "bytes_total": progress.bytes_total, "files_done": progress.files_done,
-            "files_total": progress.files_total, "rate_bytes_s": round(progress.rate_bytes_s),
-            "eta_s": None if progress.eta_s is None else round(progress.eta_s, 1), "source": progress.source,
+            "event": "progress",
+            "uri": title,
+            "phase": progress.phase,
+            "bytes_done": progress.bytes_done,
+            "bytes_total": progress.bytes_total,
+            "files_done": progress.files_done,
+            "files_total": progress.files_total,
+            "rate_bytes_s": round(progress.rate_bytes_s),
+            "eta_s": None if progress.eta_s is None else round(progress.eta_s, 1),
+            "source": progress.source,
             "connections": progress.connections,
-        }  # fmt: skip
+        }
         print(json.dumps(line), file=out, flush=True)
 
     return show
@@ -85,7 +97,8 @@ def summary(report: Report) -> str:
     sources = ", ".join(f"{size_text(n)} from {name}" for name, n in report.bytes_by_origin.items())
     resumed = f", {size_text(report.bytes_resumed)} kept from before" if report.bytes_resumed else ""
     fetched = report.files - report.files_had
-    return f"{fetched} files, verified and durable: {sources}{resumed}; {report.wall_s:.1f} s, {size_text(rate)}/s"
+    speed = f"{report.wall_s:.1f} s, {size_text(rate)}/s"
+    return f"{fetched} files, verified and durable: {sources}{resumed}; {speed}"
 
 
 _WHAT = {
@@ -101,7 +114,8 @@ _WHAT = {
 
 
 def limit(report: Report) -> str:
-    """What held the pull back, in words: the phase whose threads were busiest, judged by what it waits for."""
+    """What held the pull back, in words: the phase whose threads were busiest, judged by what it waits
+    for."""
     spent = {name: report.seconds.get(name, 0.0) for name in _WHAT}
     if not report.bytes_network:
         return "nothing was fetched"
@@ -112,15 +126,23 @@ def limit(report: Report) -> str:
         slower = "hashing" if spent["hash"] >= spent["disk"] else "the disk"
         return f"{slower}: receivers waited for it"
     name = max(spent, key=lambda n: spent[n])
-    words = {"wait": "the source's answers (latency, retries)", "network": "the network or the source",
-             "limit": "the limit that was set", "disk": "the disk", "hash": "hashing (CPU)", "fsync": "the disk's cache flush"}  # fmt: skip
+    words = {
+        "wait": "the source's answers (latency, retries)",
+        "network": "the network or the source",
+        "limit": "the limit that was set",
+        "disk": "the disk",
+        "hash": "hashing (CPU)",
+        "fsync": "the disk's cache flush",
+    }
     return words.get(name, name)
 
 
 def explanation(report: Report) -> str:
     """Where the time went, as a table of thread seconds, and what limited it."""
-    lines = [f"{report.wall_s:.2f} s in all, {report.cpu_s:.2f} s of CPU, {report.requests} requests, "
-             f"{report.connections_most} connections at most, {report.retries} retries"]  # fmt: skip
+    lines = [
+        f"{report.wall_s:.2f} s in all, {report.cpu_s:.2f} s of CPU, {report.requests} requests, "
+        f"{report.connections_most} connections at most, {report.retries} retries"
+    ]
     for name, what in _WHAT.items():
         lines.append(f"  {name:<8} {report.seconds.get(name, 0.0):8.2f} s  {what}")
     lines += [f"  from {name}: {size_text(count)}" for name, count in report.bytes_by_origin.items()]
@@ -131,9 +153,14 @@ def explanation(report: Report) -> str:
 
 def report_json(uri: str, report: Report) -> str:
     """The report as one JSON line."""
-    body = {"event": "pulled", "uri": uri, **{k: v for k, v in report.__dict__.items() if k != "seconds"},
-            "seconds": {k: round(v, 3) for k, v in report.seconds.items() if k != "idle"},
-            "bytes_network": report.bytes_network, "limited_by": limit(report)}  # fmt: skip
+    body = {
+        "event": "pulled",
+        "uri": uri,
+        **{k: v for k, v in report.__dict__.items() if k != "seconds"},
+        "seconds": {k: round(v, 3) for k, v in report.seconds.items() if k != "idle"},
+        "bytes_network": report.bytes_network,
+        "limited_by": limit(report),
+    }
     return json.dumps(body)
 
 

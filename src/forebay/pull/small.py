@@ -10,11 +10,12 @@ from pathlib import Path
 from forebay.errors import Damaged
 from forebay.pull.answers import Asked, Verdict, judge
 from forebay.pull.asking import Asker
-from forebay.pull.board import Batch, Board, Origin, Route, Transfer
+from forebay.pull.board import Board
 from forebay.pull.clockwork import Watch
 from forebay.pull.digests import Digests
 from forebay.pull.model import Finished
 from forebay.pull.parts import disk_errors
+from forebay.pull.state import Batch, Origin, Route, Transfer
 from forebay.sources.wire.conn import Conn
 from forebay.sources.wire.heads import Where, WireError, request_head
 
@@ -33,6 +34,8 @@ class SmallFiles:
         """Fetch a batch; `count` hears of bytes from the network."""
         left = list(batch.transfers)
         try:
+            with disk_errors(f"make {self._folder}"):
+                self._folder.mkdir(exist_ok=True)
             origin = self._board.origin(left[0])
             if origin is not None:
                 self._fetch(left, origin, count)

@@ -11,7 +11,6 @@ class Sight:
 
     now: float
     moved: int
-    idle: float  # idle cores since the last look
     wanting: bool  # another connection would find unclaimed work
     network_s: float  # workers waited for the network
     local_s: float  # workers waited for the disk or for hashers
@@ -19,7 +18,7 @@ class Sight:
 
 @dataclass
 class Tuner:
-    """Doubles the number of connections as long as that pays, a core is idle, and the network is what is waited for.
+    """Doubles the number of connections as long as that pays and the network is what is waited for.
 
     Windows are short: a far origin wants many connections, and each window before that is lost time.
     """
@@ -45,7 +44,7 @@ class Tuner:
         if self._before is not None and not self._paid(rate):
             self.target, self._before = self._before[0], None
             self._frozen_until = sight.now + 5.0
-        elif sight.wanting and network_bound and sight.idle > 0.3 and self.target < self.most:
+        elif sight.wanting and network_bound and self.target < self.most:
             self._before = (self.target, rate)
             self.target = min(self.most, self.target * 2)
         else:
@@ -64,33 +63,3 @@ class Tuner:
             self.target = max(1, self.target // 2)
         self._before, self._frozen_until = None, now + 10.0
         return self.target
-
-
-class IdleCores:
-    """Idle cores of the machine since the last question, from /proc/stat; one where that is not there."""
-
-    def __init__(self) -> None:
-        self._last = self._read()
-
-    def __call__(self) -> float:
-        new, old = self._read(), self._last
-        self._last = new
-        if new is None or old is None:
-            return 1.0
-        total = sum(new) - sum(old)
-        idle = (new[3] + new[4]) - (old[3] + old[4])
-        return self._cores() * idle / total if total > 0 else 0.0
-
-    @staticmethod
-    def _cores() -> int:
-        import os
-
-        return os.cpu_count() or 1
-
-    @staticmethod
-    def _read() -> list[int] | None:
-        try:
-            with open("/proc/stat") as stat:
-                return [int(word) for word in stat.readline().split()[1:9]]
-        except (OSError, ValueError):
-            return None

@@ -1,4 +1,5 @@
-"""A worker: one thread with its own connections, fetching pieces of files until the board has no more for it."""
+"""A worker: one thread with its own connections, fetching pieces of files until the board has no more for
+it."""
 
 from __future__ import annotations
 
@@ -14,11 +15,12 @@ from forebay.errors import Unavailable
 from forebay.kit.backoff import backoff_s
 from forebay.kit.redact import redacted
 from forebay.pull.asking import Asker, Body, GiveBack, Retry
-from forebay.pull.board import Batch, Board, Claim, Opening, Origin, Transfer
+from forebay.pull.board import Board
 from forebay.pull.clockwork import Watch
 from forebay.pull.limits import Limits
 from forebay.pull.opening import open_transfer
 from forebay.pull.small import SmallFiles
+from forebay.pull.state import Batch, Claim, Opening, Origin, Transfer
 from forebay.sources.types import Listing, RemoteFile
 from forebay.sources.wire.conn import Dropped, Stalled
 from forebay.sources.wire.heads import WireError
@@ -62,7 +64,9 @@ class Worker:
     def __post_init__(self) -> None:
         shared = self.shared
         self.asker = Asker(shared.board, shared.listing, shared.env)
-        self.small = SmallFiles(shared.board, self.asker, watch=self.watch, folder=shared.small_folder)
+        # A folder per thread: creating files in one folder from several threads means waiting for its lock.
+        folder = shared.small_folder / str(self.index)
+        self.small = SmallFiles(shared.board, self.asker, watch=self.watch, folder=folder)
 
     def run(self) -> None:
         """The thread's body: never raises, the board hears of what went wrong."""
@@ -132,13 +136,14 @@ class Worker:
         except (Retry, WireError) as error:
             if self.shared.board.over:
                 raise GiveBack from error
-            # Only bytes that were kept count, and a stall is a stall: else a server could keep us here for ever.
+            # Only bytes that were kept count, and a stall is a stall: else a server could keep us here for
+            # ever.
             kept = piece.claim.start + piece.filled - before
             if kept >= self.shared.board.settings.block_bytes and not isinstance(error, Stalled):
                 piece.attempts = 0
-            self._after_trouble(piece, origin, error)
+            self._after_trouble(piece, origin, error, kept)
 
-    def _after_trouble(self, piece: _Piece, origin: Origin, error: Exception) -> None:
+    def _after_trouble(self, piece: _Piece, origin: Origin, error: Exception, kept: int) -> None:
         board, settings = self.shared.board, self.shared.board.settings
         piece.attempts += 1
         board.retries += 1
@@ -148,13 +153,15 @@ class Worker:
         if piece.attempts >= settings.attempts_max:
             what = f"{piece.claim.transfer.file.path} from {origin.name}"
             if not board.avoid(piece.claim.transfer, origin, str(error)):
-                text = f"{what} failed {piece.attempts} times in a row: {redacted(str(error))}; what came is kept"
+                times = f"{piece.attempts} times in a row"
+                text = f"{what} failed {times}: {redacted(str(error))}; what came is kept"
                 raise Unavailable(text, retry_after_s=wait) from error
             piece.attempts = 0
             return
         if wait is None:
-            first = piece.attempts == 1 and isinstance(error, Dropped)
-            wait = 0.0 if first else backoff_s(piece.attempts - 1, first_s=settings.backoff_first_s,
+            # Who sends before he drops is asked again at once; who sends nothing is given time.
+            quick = isinstance(error, Dropped) and (kept > 0 or piece.attempts == 1)
+            wait = 0.0 if quick else backoff_s(piece.attempts - 1, first_s=settings.backoff_first_s,
                                                most_s=settings.backoff_most_s)  # fmt: skip
         with self.watch.phase("wait"):
             self.shared.stop.wait(min(wait, 300.0))

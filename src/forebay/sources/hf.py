@@ -31,7 +31,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class HubSource:
-    """One hub. Reads HF_ENDPOINT, HF_TOKEN (or the token file of HF_HOME), proxies and CA bundles from `env`."""
+    """One hub. Reads HF_ENDPOINT, HF_TOKEN (or the token file of HF_HOME), proxies and CA bundles from
+    `env`."""
 
     scheme: ClassVar[str] = "hf"
     name: ClassVar[str] = "hf"

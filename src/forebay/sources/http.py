@@ -101,7 +101,8 @@ def _size(head: Head) -> int | None:
 
 
 def _promised(reply: Reply) -> str:
-    """A sha256 that the server promises: Repr-Digest (RFC 9530), the older Digest, or what registries send."""
+    """A sha256 that the server promises: Repr-Digest (RFC 9530), the older Digest, or what registries
+    send."""
     for head in (reply.head, reply.first):
         for name in ("repr-digest", "digest"):
             for item in head.get(name).split(","):

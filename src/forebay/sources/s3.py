@@ -1,6 +1,7 @@
 """s3://bucket/prefix on any S3 endpoint: listed and signed here, moved by the engine.
 
-botocore finds the credentials (environment, profiles, web identity, container and instance metadata) and signs; its
+botocore finds the credentials (environment, profiles, web identity, container and instance metadata) and
+signs; its
 HTTP client is not used, so that proxies, deadlines and trust are the same as for every other source.
 """
 
@@ -69,7 +70,8 @@ class S3Source:
     # --- listing ---
 
     def _objects(self, bucket: str, prefix: str) -> list[RemoteFile]:
-        """Below `prefix/`, or the object `prefix` itself (KServe takes any key that starts so; `a` would match `ab`)."""
+        """Below `prefix/`, or the object `prefix` itself (KServe takes any key that starts so; `a` would
+        match `ab`)."""
         folder = prefix if not prefix or prefix.endswith("/") else prefix + "/"
         items = list(self._list(bucket, folder))
         found = [_file(item, item["Key"][len(folder) :]) for item in items if _wanted(item, folder)]
@@ -174,8 +176,8 @@ class S3Source:
                 ) from error
         if frozen is None:
             raise Denied(
-                f"no credentials for {self._settings.endpoint}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a "
-                "profile or a role, or awsAnonymousCredential=true for a public bucket"
+                f"no credentials for {self._settings.endpoint}: set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, a profile or a role, or awsAnonymousCredential=true if it is public"
             )
         return frozen
 
@@ -197,7 +199,8 @@ def _wanted(item: Mapping[str, str], folder: str) -> bool:
 
 def _file(item: Mapping[str, str], path: str) -> RemoteFile:
     etag = item.get("ETag", "").strip('"')
-    # A plain ETag is the MD5 of an object that came in one piece, unless it is encrypted with a key of its own.
+    # A plain ETag is the MD5 of an object that came in one piece, unless it is encrypted with a key of its
+    # own.
     md5 = etag.lower() if len(etag) == 32 and all(c in "0123456789abcdefABCDEF" for c in etag) else ""
     try:
         size = int(item["Size"])

@@ -32,7 +32,8 @@ class S3Settings:
 
 def s3_settings(env: Mapping[str, str]) -> S3Settings:
     """From AWS_ENDPOINT_URL(_S3), KServe's S3_ENDPOINT with S3_USE_HTTPS, AWS_DEFAULT_REGION or AWS_REGION,
-    S3_VERIFY_SSL, S3_USER_VIRTUAL_BUCKET (its spelling), S3_USE_ACCELERATE, awsAnonymousCredential, AWS_CA_BUNDLE,
+    S3_VERIFY_SSL, S3_USER_VIRTUAL_BUCKET (its spelling), S3_USE_ACCELERATE, awsAnonymousCredential,
+    AWS_CA_BUNDLE,
     and on top STORAGE_CONFIG and STORAGE_OVERRIDE_CONFIG (JSON; the override wins). Raises Invalid.
     """
     merged = {**env, **_overlay(env)}
@@ -41,8 +42,13 @@ def s3_settings(env: Mapping[str, str]) -> S3Settings:
     known = endpoint.endswith(".amazonaws.com")
     virtual = flag(merged, "S3_USER_VIRTUAL_BUCKET", default=known)
     return S3Settings(
-        endpoint, region, virtual, flag(merged, "awsAnonymousCredential"), flag(merged, "S3_VERIFY_SSL", True), merged
-    )  # fmt: skip
+        endpoint,
+        region,
+        virtual,
+        anonymous=flag(merged, "awsAnonymousCredential"),
+        verify=flag(merged, "S3_VERIFY_SSL", True),
+        env=merged,
+    )
 
 
 def _endpoint(env: Mapping[str, str], region: str) -> str:
@@ -90,7 +96,8 @@ def _overlay(env: Mapping[str, str]) -> dict[str, str]:
 def session_for(settings: S3Settings) -> Any:
     """A botocore session that finds credentials: given keys first, then its own chain.
 
-    The chain reads the process environment and files; what `settings.env` says of keys, profile and role wins.
+    The chain reads the process environment and files; what `settings.env` says of keys, profile and role
+    wins.
     """
     import botocore.session
 

@@ -1,0 +1,133 @@
+"""What a pull knows of its files: transfers, the pieces that workers hold, and bytes that wait to be
+hashed."""
+
+from __future__ import annotations
+
+import mmap
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from forebay.pull import journal
+from forebay.pull.digests import Digests
+from forebay.pull.parts import Lock, Part
+from forebay.pull.plan import Ranges, next_segment
+from forebay.sources.types import RemoteFile, Source
+from forebay.sources.wire.conn import Trust
+from forebay.sources.wire.heads import Where
+
+
+@dataclass(eq=False)
+class Origin:
+    """Someone who can send the files. `name` is for people and limits."""
+
+    source: Source
+    name: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a file's bytes come from, after redirects."""
+
+    at: Where | Path
+    headers: dict[str, str] = field(repr=False)
+    trust: Trust = field(default_factory=Trust)
+
+
+@dataclass
+class Item:
+    """Bytes in order, to be hashed: in `buffer`, or on disk where that is None."""
+
+    offset: int
+    count: int
+    buffer: mmap.mmap | None
+
+
+@dataclass(eq=False)
+class Transfer:
+    """One file on its way. All fields belong to the board's lock, except `digests`, which the one hasher at
+    work owns."""
+
+    file: RemoteFile
+    identity: str
+    path: Path
+    size: int | None
+    lock: Lock
+    part: Part | None = None
+    digests: Digests = field(default_factory=lambda: Digests(RemoteFile("", 0), 0))
+    done: Ranges = field(default_factory=Ranges)
+    active: list[Claim] = field(default_factory=list)
+    queue: deque[Item] = field(default_factory=deque)
+    tail: int = 0  # everything below is hashed or queued
+    cursor: int = 0  # everything below is hashed
+    prefix: tuple[int, str] = (0, "")
+    expect: tuple[int, str] = (0, "")  # what the journal said the prefix hashes to
+    hashing: bool = False
+    single: bool = False  # ranges do not work here
+    epoch: int = 0  # grows when the file starts over
+    restarts: int = 0
+    resumed: int = 0
+    started: bool = False
+    dirty: bool = False
+    etags: dict[str, str] = field(default_factory=dict)
+    senders: set[str] = field(default_factory=set)
+    avoid: dict[int, str] = field(default_factory=dict)  # origin index: why
+    stalls: dict[int, int] = field(default_factory=dict)  # origin index: how often
+    routes: dict[int, Route] = field(default_factory=dict)
+
+    @property
+    def journal(self) -> Path:
+        """The file beside the part that says what is in it."""
+        return self.path.with_name(self.path.name + ".journal")
+
+
+@dataclass(eq=False)
+class Claim:
+    """A piece of a file that one worker fetches; `end` None: to the end, which nobody knows yet."""
+
+    transfer: Transfer
+    start: int
+    end: int | None
+    epoch: int
+    single: bool
+
+
+@dataclass
+class Opening:
+    """A transfer whose part has to be opened before pieces of it can be claimed."""
+
+    transfer: Transfer
+
+
+@dataclass
+class Batch:
+    """Small files for one connection, one request after the other without waiting."""
+
+    transfers: list[Transfer]
+
+
+Work = Claim | Opening | Batch
+
+
+def next_piece(transfer: Transfer, most: int) -> tuple[int, int | None] | None:
+    """What another worker could fetch of a file now: (start, end; None for its end), or None."""
+    if not transfer.started:
+        return None
+    if transfer.size is None or transfer.single:
+        if transfer.active:
+            return None
+        holes = list(transfer.done.holes(1 << 62 if transfer.size is None else transfer.size))
+        if not holes:
+            return None
+        return holes[0][0], None if transfer.size is None else holes[-1][1]
+    taken = Ranges(transfer.done)
+    for claim in transfer.active:
+        taken.add(claim.start, claim.end if claim.end is not None else transfer.size)
+    return next_segment(taken, transfer.size, most)
+
+
+def entry_of(transfer: Transfer) -> journal.Entry:
+    """The journal entry for a file as it is now."""
+    done, senders = Ranges(transfer.done), tuple(sorted(transfer.senders))
+    return journal.Entry(transfer.identity, done, *transfer.prefix, dict(transfer.etags), senders)
