@@ -60,10 +60,17 @@ bench-gateway: $(STAMP) ## the gateway beside nginx and an ASGI proxy
 wheel: $(STAMP) ## build the wheel
 	$(BIN)/uv build --quiet --wheel --out-dir dist
 
+test-wheel: wheel ## install the wheel alone and run the demo with it
+	rm -rf build/wheel-venv
+	$(PYTHON) -m venv build/wheel-venv
+	$(BIN)/uv pip install --quiet --python build/wheel-venv --require-hashes -r requirements/runtime.lock
+	$(BIN)/uv pip install --quiet --python build/wheel-venv --no-deps --reinstall $$(ls -t dist/*.whl | head -1)
+	cd build && wheel-venv/bin/forebay version && wheel-venv/bin/forebay demo
+
 lock: ## resolve the lock files anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements/runtime.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements/dev.lock
 
 check: lint test ## all that a change must pass
 
-.PHONY: help venv demo test lint unit faults service cluster-tools test-api verdicts bench bench-pull bench-gateway wheel lock check
+.PHONY: help venv demo test lint unit faults service cluster-tools test-api verdicts bench bench-pull bench-gateway wheel test-wheel lock check
