@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -202,6 +203,8 @@ def _logging() -> None:
         level=level, format="%(asctime)s %(levelname).1s %(name)s %(message)s", stream=sys.stderr
     )
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1)  # `kill -USR1 PID` prints where every thread is
 
 
 def main() -> None:
