@@ -1,7 +1,7 @@
 """Eight errors, sorted by what the caller should do.
 
-Each class is one row: its code, how the control loop waits, its HTTP status, the CLI's exit code and the log level.
-Messages say what failed, on what, and the next step; they never carry a secret.
+Each class is one row: its code, how the control loop waits, its HTTP status, the CLI's exit code and the log
+level. Messages say what failed, on what, and the next step; they never carry a secret.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Retry(enum.Enum):
 class ForebayError(Exception):
     """Base of all errors that Forebay raises on purpose.
 
-    `message` is for a person; `retry_after_s` (seconds) is what a peer asked for; `causes` are field errors as
-    (field path, reason, message), in the shape of Kubernetes' StatusCause.
+    `message` is for a person; `retry_after_s` (seconds) is what a peer asked for; `causes` are field errors
+    as (field path, reason, message), in the shape of Kubernetes' StatusCause.
     """
 
     code: ClassVar[str] = "error"

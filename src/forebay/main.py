@@ -1,4 +1,6 @@
-"""Wires the programs; the only file that names a home. Imports are late, so that a command loads only what it runs."""
+"""Wires the programs; the only file that names a home. Imports are late, so that a command loads only what it
+runs.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from forebay.api.admission import Rules
-
 from forebay.api.kinds import Pod
 from forebay.home import pki, tokens
 from forebay.home.apiserver.app import create_app

@@ -1,8 +1,9 @@
 """The promises S1 to S7 of the store, for every implementation of it.
 
-Each case is a coroutine over a `World`: a store, a namespace of its own, and a notebook. What it notes (outcomes and
-stored forms, with everything that a server makes up replaced by placeholders) is the case's verdict; the verdict of
-the real kube-apiserver is checked in, and every other implementation must reproduce it.
+Each case is a coroutine over a `World`: a store, a namespace of its own, and a notebook. What it notes
+(outcomes and stored forms, with everything that a server makes up replaced by placeholders) is the case's
+verdict; the verdict of the real kube-apiserver is checked in, and every other implementation must reproduce
+it.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def said(events: list[Event[Any]]) -> list[list[str]]:
     return [[event.type, event.item.name] for event in events]
 
 
-# --- S1: revisions, lists and watches ---------------------------------------------------------------------------
+# --- S1: revisions, lists and watches -------------------------------------------------------------
 
 
 @case
@@ -172,7 +173,7 @@ async def s1_selectors_narrow_a_list(w: World) -> None:
     w.note([item.name for item in page.items])
 
 
-# --- S2: concurrency ----------------------------------------------------------------------------------------------
+# --- S2: concurrency ------------------------------------------------------------------------------
 
 
 @case
@@ -238,7 +239,7 @@ async def s2_edit_survives_a_second_writer(w: World) -> None:
     w.note((await w.store.get(ConfigMap, made.key)).raw["data"])
 
 
-# --- S3: spec, status, generation ---------------------------------------------------------------------------------
+# --- S3: spec, status, generation -----------------------------------------------------------------
 
 
 @case
@@ -293,7 +294,7 @@ async def s3_kinds_without_generation_carry_none(w: World) -> None:
     w.note("generation" in (await w.store.update(made)).meta)
 
 
-# --- S4: deletion -------------------------------------------------------------------------------------------------
+# --- S4: deletion ---------------------------------------------------------------------------------
 
 
 @case
@@ -360,7 +361,7 @@ async def s4_foreground_deletion_leaves_its_finalizer(w: World) -> None:
     await edit(w.store, ConfigMap, made.key, lambda i: i.meta.pop("finalizers"))
 
 
-# --- S5: old watches ----------------------------------------------------------------------------------------------
+# --- S5: old watches ------------------------------------------------------------------------------
 
 
 @case
@@ -393,7 +394,7 @@ async def _first(events: Any) -> Event[Any]:
     raise AssertionError("ended")
 
 
-# --- S6 and S7: defaults, validation, unknown fields ---------------------------------------------------------------
+# --- S6 and S7: defaults, validation, unknown fields ----------------------------------------------
 
 POD_SPEC: Json = {
     "containers": [{"name": "c", "image": "registry.test/i:1", "ports": [{"containerPort": 80}]}]

@@ -1,8 +1,9 @@
-"""The store suite on every implementation: SQLite in process, the embedded API server, a real kube-apiserver."""
+"""The store suite on SQLite in process, the embedded API server, and a real kube-apiserver."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -76,10 +77,8 @@ def client(kubeconfig: Path) -> KubeStore:
 async def play(name: str, store: Any) -> list[Any]:
     """Run one case in a namespace of its own and return what it noted."""
     ns = f"t{os.getpid()}-{next(_numbers)}"
-    try:
+    with contextlib.suppress(Clash):
         await store.create(Namespace.new(ns))
-    except Clash:
-        pass
     world = store_suite.suite_store(store, ns)
     async with asyncio.timeout(50):
         await store_suite.CASES[name](world)

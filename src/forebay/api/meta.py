@@ -1,7 +1,8 @@
 """The envelope of every API object.
 
-A `Resource` wraps the JSON object exactly as the server holds it, so what we do not know survives a round trip
-(promise S7). Kinds are subclasses that carry their names; typed specs of our own kinds are pydantic models beside them.
+A `Resource` wraps the JSON object exactly as the server holds it, so what we do not know survives a round
+trip (promise S7). Kinds are subclasses that carry their names; typed specs of our own kinds are pydantic
+models beside them.
 """
 
 from __future__ import annotations
@@ -151,8 +152,9 @@ class Resource:
 
 
 def dynamic_kind(
-    *, api: str, kind: str, plural: str, singular: str = "", namespaced: bool = True, has_status: bool = False,
-    has_scale: bool = False, short: tuple[str, ...] = (), categories: tuple[str, ...] = (),
+    *, api: str, kind: str, plural: str, singular: str = "", namespaced: bool = True,
+    has_status: bool = False, has_scale: bool = False, short: tuple[str, ...] = (),
+    categories: tuple[str, ...] = (),
 ) -> type[Resource]:  # fmt: skip
     """A kind that is only known at run time (a posted CustomResourceDefinition)."""
 

@@ -184,7 +184,8 @@ It is still running. Try:
   forebay explain isvc/smollm2 --data {data}
   curl {facts["gateway"]}/openai/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{"model": "smollm2", "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
-  python -c 'from openai import OpenAI; print(OpenAI(base_url="{facts["gateway"]}/openai/v1", api_key="-").models.list())'
+  OPENAI_BASE_URL={facts["gateway"]}/openai/v1 OPENAI_API_KEY=- \\
+    python -c 'from openai import OpenAI; print(OpenAI().models.list())'
 
   forebay down --data {data}      # ends it
 """)

@@ -1,4 +1,6 @@
-"""Errors as people read them: what happened, on what, what to do next; and the exit code of the error's class."""
+"""Errors as people read them: what happened, on what, what to do next; and the exit code of the error's
+class.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +43,7 @@ def guarded(command: Callable[..., int | None]) -> Callable[..., None]:
         except Exception as error:  # noqa: BLE001 - CLI's main: a person never sees a trace unless asked for
             if os.environ.get("FOREBAY_TRACE"):
                 traceback.print_exc()
-            say(
-                Bug(
-                    f"{type(error).__name__}: {error}; run again with FOREBAY_TRACE=1 and report what it prints"
-                )
-            )
+            say(Bug(f"{type(error).__name__}: {error}; FOREBAY_TRACE=1 shows where; please report it"))
             sys.exit(Bug.exit_code)
         sys.exit(code or 0)
 

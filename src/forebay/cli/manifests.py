@@ -57,7 +57,9 @@ def _objects(name: str, text: str) -> list[Resource]:
 
 
 def merged(last: Any, wanted: Any, current: Any) -> Any:
-    """`current` with what `wanted` says, without what `last` said and `wanted` no longer does (lists are whole)."""
+    """`current` with what `wanted` says, without what `last` said and `wanted` no longer does (lists are
+    whole).
+    """
     if not isinstance(wanted, dict) or not isinstance(current, dict):
         return wanted
     last = last if isinstance(last, dict) else {}

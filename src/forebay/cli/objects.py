@@ -153,8 +153,8 @@ def delete(programs: Programs, what: tuple[str, ...], namespace: str, wait: bool
 async def _gone(client: Client, item: Resource, timeout_s: float) -> None:
     try:
         async with asyncio.timeout(timeout_s):
-            while (await client.get(type(item), item.key)).uid == item.uid:
-                await asyncio.sleep(0.2)
+            while (await client.get(type(item), item.key)).uid == item.uid:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)  # the server's work, seen through its API
     except Absent:
         return
     except TimeoutError as error:

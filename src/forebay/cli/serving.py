@@ -35,7 +35,8 @@ def run(programs: Programs, uri: str, prompt: str | None, name: str, replicas: i
         namespace: str, data: Path | None) -> None:  # fmt: skip
     """Cache a model, serve it and ask it: forebay run hf://org/name "prompt". Without a prompt: a chat.
 
-    Starts a home in the background if none runs; `forebay down` stops it. HF_TOKEN and HF_ENDPOINT are passed on.
+    Starts a home in the background if none runs; `forebay down` stops it. HF_TOKEN and HF_ENDPOINT are passed
+    on.
     """
     if "://" not in uri:
         raise Invalid(f"{uri} is no URI; write hf://org/name, s3://bucket/prefix, https://… or file:///…")

@@ -28,7 +28,7 @@ def cached() -> Path:
 
 
 def ensure() -> Path:
-    """The verified file, downloaded on first use. Raises Unavailable (no registry), Damaged (another file)."""
+    """The verified file, downloaded on first use. Raises Unavailable (no registry), Damaged."""
     target = cached()
     if not (target.exists() and target.stat().st_size == SIZE):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -94,7 +94,7 @@ class Board:
 
 
 async def wait_for_all(store: Store, items: Iterable[Resource], *, timeout_s: float) -> None:
-    """Return when all caches and services among `items` are ready. Raises Unavailable with what is missing."""
+    """Return when all caches and services among `items` are ready. Raises Unavailable."""
     left: list[Resource] = [item for item in items if isinstance(item, WAITED)]
     deadline = time.monotonic() + timeout_s
     with Board() as board:

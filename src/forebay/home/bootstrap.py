@@ -65,7 +65,7 @@ async def ensure(store: Store, objects: Iterable[Resource]) -> None:
 
 
 async def point_to_gateway(store: Store, port: int) -> None:
-    """Say in KServe's own `ingress` fields, and in the gateway's pod, which port this life of the home uses."""
+    """Say in KServe's own `ingress` fields, and in the gateway's pod, which port this life uses."""
 
     def in_config(config: ConfigMap) -> None:
         data = config.raw.setdefault("data", {})

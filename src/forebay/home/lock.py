@@ -19,7 +19,7 @@ class DataFolder:
         self._lock: int | None = None
 
     def take(self) -> None:
-        """Make the folder and lock it. Raises Denied (cannot be written) or Clash (another home runs there)."""
+        """Make the folder and lock it. Raises Denied (cannot be written) or Clash (a home runs there)."""
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(self.path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -69,7 +69,7 @@ def read_running(path: Path) -> dict[str, Any]:
         try:
             return dict(json.loads((path / "up.json").read_text()))
         except (OSError, ValueError) as error:
-            raise Absent(f"the Forebay on {path.absolute()} is still starting; try again in a second") from error
+            raise Absent(f"the Forebay on {path.absolute()} is still starting; try again") from error
     finally:
         os.close(lock)
     raise Absent(f"no Forebay runs on {path.absolute()}; start one with `forebay up`")

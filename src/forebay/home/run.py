@@ -60,7 +60,9 @@ class Home:
         self._url = ""
 
     async def run(self, started: Callable[[Json], None]) -> None:
-        """Serve until cancelled. `started` hears the addresses. Raises Denied, Clash, Unavailable before that."""
+        """Serve until cancelled. `started` hears the addresses. Raises Denied, Clash, Unavailable before
+        that.
+        """
         self._folder.take()
         try:
             api = listen(HOST, self._settings.api_port)
@@ -95,7 +97,7 @@ class Home:
     async def _serve(self, stack: contextlib.AsyncExitStack, store: SqliteStore, sock: socket.socket) -> None:
         files = pki.ensure(self._data / "pki")
         key = tokens.load_key(self._data / "auth.key")
-        api = Api(store, Authenticator(key), self._logs, self._clock, cache=self._data / "cache")
+        api = Api(store, Authenticator(key), self._logs, self._clock)
         await crds.load(api)
         app = create_app(api)
         await stack.enter_async_context(serving(app, sock, cert=files.cert, key=files.key, stop_s=STOP_API_S))

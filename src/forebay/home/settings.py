@@ -33,7 +33,7 @@ def default_data() -> Path:
 
 
 def node_names(name: str, count: int) -> tuple[str, ...]:
-    """One node keeps its name; several are numbered: worker, worker2, worker3 (as kind does). Raises Invalid."""
+    """One node keeps its name; several are numbered as kind does: worker, worker2. Raises Invalid."""
     if count < 1:
         raise Invalid(f"--nodes {count}: a home needs at least one node")
     return (name, *(f"{name}{number}" for number in range(2, count + 1)))

@@ -1,8 +1,8 @@
 """Named points at which a test may stop or kill the process.
 
-`FOREBAY_FAILPOINTS=cache.commit.renamed=kill` in the environment of a child arms a point; several are separated by
-commas. Actions: `kill` (SIGKILL to this process), `error` (raises OSError), `sleep:SECONDS`. In production the
-variable is absent and a point costs one dictionary look-up.
+`FOREBAY_FAILPOINTS=cache.commit.renamed=kill` in the environment of a child arms a point; several are
+separated by commas. Actions: `kill` (SIGKILL to this process), `error` (raises OSError), `sleep:SECONDS`. In
+production the variable is absent and a point costs one dictionary look-up.
 """
 
 from __future__ import annotations

@@ -149,7 +149,8 @@ def clock() -> Finding:
 def machine() -> Finding:
     """Processor, memory and kernel."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    said = f"{os.cpu_count()} CPUs, {pages / 1e9:.0f} GB memory, {platform.system()} {platform.release()} {platform.machine()}"
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    said = f"{os.cpu_count()} CPUs, {pages / 1e9:.0f} GB memory, {system}"
     if platform.system() != "Linux":
         return Finding("machine", "warn", said, "Forebay is tested on Linux only")
     return Finding("machine", "ok", said)

@@ -9,7 +9,9 @@ from typing import ClassVar, Protocol
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a listing. Sizes in bytes; digests lower-case hex; "" or None where the source promises nothing."""
+    """One file of a listing. Sizes in bytes; digests lower-case hex; "" or None where the source promises
+    nothing.
+    """
 
     path: str  # relative, checked by sources.paths.safe_path
     size: int | None
@@ -25,7 +27,8 @@ class Listing:
     """A name that can no longer move.
 
     `revision` is a commit, version id, manifest digest or ETag; `endpoint` is the identity of the server that
-    answered ("" for the scheme's default); `unpack` says that the single archive is to be unpacked, as KServe does.
+    answered ("" for the scheme's default); `unpack` says that the single archive is to be unpacked, as KServe
+    does.
     """
 
     uri: str

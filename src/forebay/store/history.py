@@ -70,7 +70,9 @@ def bookmark(kind: type[Resource], revision: int) -> Json:
 
 
 def as_event(kind: type[T], where: Where, change: Change) -> Event[T] | None:
-    """What a watcher with this selector sees of a change: leaving the selection is DELETED, entering is ADDED."""
+    """What a watcher with this selector sees of a change: leaving the selection is DELETED, entering is
+    ADDED.
+    """
     if (change.group, change.plural) != (kind.group, kind.plural):
         return None
     if (where.namespace and change.namespace != where.namespace) or (

@@ -16,8 +16,8 @@ from forebay.store.protocol import EVERYWHERE, Event, Store, T, Where
 class Informer(Generic[T]):
     """Objects of one kind as the server told us last.
 
-    `items` is complete once `wait_synced()` returns. `on_change(event)` is called in order for every difference,
-    synthetic ADDED and DELETED events after a gap included.
+    `items` is complete once `wait_synced()` returns. `on_change(event)` is called in order for every
+    difference, synthetic ADDED and DELETED events after a gap included.
     """
 
     def __init__(self, store: Store, kind: type[T], where: Where = EVERYWHERE, *, clock: Clock) -> None:

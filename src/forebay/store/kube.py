@@ -1,7 +1,7 @@
 """The store's other home: any Kubernetes-shaped API server, over HTTP.
 
-lightkube gives kubeconfig, in-cluster configuration, authentication (tokens, rotating token files, exec, client
-certificates) and TLS; the seven verbs are plain requests, so objects keep every field we do not know.
+lightkube gives kubeconfig, in-cluster configuration, authentication (tokens, rotating token files, exec,
+client certificates) and TLS; the seven verbs are plain requests, so objects keep every field we do not know.
 """
 
 from __future__ import annotations
@@ -180,8 +180,8 @@ def path_of(kind: type[Resource], namespace: str = "", name: str = "") -> str:
 def as_error(code: int, status: Json) -> ForebayError:
     """A Kubernetes Status as one of the eight errors."""
     families: dict[int, type[ForebayError]] = {
-        400: Invalid, 401: Denied, 403: Denied, 404: Absent, 405: Invalid, 409: Clash, 410: Clash, 413: Invalid,
-        415: Invalid, 422: Invalid, 429: Unavailable, 507: Exhausted, 502: Damaged,
+        400: Invalid, 401: Denied, 403: Denied, 404: Absent, 405: Invalid, 409: Clash, 410: Clash,
+        413: Invalid, 415: Invalid, 422: Invalid, 429: Unavailable, 507: Exhausted, 502: Damaged,
     }  # fmt: skip
     family = families.get(code, Unavailable)
     details = status.get("details") or {}

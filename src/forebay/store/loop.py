@@ -1,4 +1,6 @@
-"""The control loop, written once: a key is never in two hands, and waiting times come from the error's family."""
+"""The control loop, written once: a key is never in two hands, and waiting times come from the error's
+family.
+"""
 
 from __future__ import annotations
 

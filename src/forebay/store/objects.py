@@ -1,7 +1,7 @@
 """What each verb does to one object, as pure functions over JSON.
 
-These are Kubernetes' own rules (k8s.io/apiserver registry/rest: BeforeCreate, BeforeUpdate, BeforeDelete), so that the
-SQLite home gives the promises S2 to S4 that the other home cannot change.
+These are Kubernetes' own rules (k8s.io/apiserver registry/rest: BeforeCreate, BeforeUpdate, BeforeDelete), so
+that the SQLite home gives the promises S2 to S4 that the other home cannot change.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _NO_GENERATION = {
-    "namespaces", "nodes", "services", "secrets", "configmaps", "persistentvolumes", "persistentvolumeclaims", "events",
-    "serviceaccounts", "leases", "storageclasses", "roles", "rolebindings", "clusterroles", "clusterrolebindings",
-    "horizontalpodautoscalers", "controllerrevisions",
+    "namespaces", "nodes", "services", "secrets", "configmaps", "persistentvolumes", "persistentvolumeclaims",
+    "events", "serviceaccounts", "leases", "storageclasses", "roles", "rolebindings", "clusterroles",
+    "clusterrolebindings", "horizontalpodautoscalers", "controllerrevisions",
 }  # fmt: skip
 _BUILT_IN_GROUPS = {
-    "", "apps", "batch", "events.k8s.io", "discovery.k8s.io", "coordination.k8s.io", "storage.k8s.io", "autoscaling",
-    "rbac.authorization.k8s.io",
+    "", "apps", "batch", "events.k8s.io", "discovery.k8s.io", "coordination.k8s.io", "storage.k8s.io",
+    "autoscaling", "rbac.authorization.k8s.io",
 }  # fmt: skip
 
 
@@ -60,7 +60,9 @@ def new_object(kind: type[Resource], raw: Json, *, uid: str, now: str) -> Json:
 
 
 def updated_object(kind: type[Resource], new: Json, old: Json) -> Json:
-    """`new` as it may replace `old`: server-owned fields and the status are the old ones. Raises Clash, Invalid."""
+    """`new` as it may replace `old`: server-owned fields and the status are the old ones. Raises Clash,
+    Invalid.
+    """
     new = json.loads(json.dumps(new))
     meta, was = new.setdefault("metadata", {}), old["metadata"]
     check_preconditions(kind, meta, was)
@@ -78,7 +80,8 @@ def updated_object(kind: type[Resource], new: Json, old: Json) -> Json:
         added = sorted(set(meta.get("finalizers") or ()) - set(was.get("finalizers") or ()))
         if added:
             listed = ", ".join(f'"{name}"' for name in added)
-            message = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+            told = "no new finalizers can be added if the object is being deleted, found new finalizers"
+            message = f"{told} []string{{{listed}}}"
             raise Invalid(
                 message, causes=(("metadata.finalizers", "FieldValueForbidden", f"Forbidden: {message}"),)
             )
@@ -90,13 +93,13 @@ def check_preconditions(kind: type[Resource], meta: Json, was: Json) -> None:
     name = was["name"]
     if meta.get("uid") and meta["uid"] != was["uid"]:
         raise Clash(
-            f'Operation cannot be fulfilled on {qualified(kind)} "{name}": Precondition failed: UID in precondition: '
-            f"{meta['uid']}, UID in object meta: {was['uid']}"
+            f'Operation cannot be fulfilled on {qualified(kind)} "{name}": Precondition failed: '
+            f"UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}"
         )
     if meta.get("resourceVersion") and str(meta["resourceVersion"]) != str(was["resourceVersion"]):
         raise Clash(
-            f'Operation cannot be fulfilled on {qualified(kind)} "{name}": the object has been modified; please apply '
-            "your changes to the latest version and try again"
+            f'Operation cannot be fulfilled on {qualified(kind)} "{name}": the object has been modified; '
+            "please apply your changes to the latest version and try again"
         )
 
 

@@ -21,7 +21,8 @@ EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 class Where:
     """Which objects: all fields narrow, empty means any.
 
-    `labels` is a Kubernetes label selector ("a=b,c in (d,e),!f"); `fields` a field selector ("metadata.name=x").
+    `labels` is a Kubernetes label selector ("a=b,c in (d,e),!f"); `fields` a field selector
+    ("metadata.name=x").
     """
 
     namespace: str = ""
@@ -57,8 +58,8 @@ class Event(Generic[T]):
 class Store(Protocol):
     """Two homes: a Kubernetes API server, and one SQLite file.
 
-    Errors: Absent (not there), Clash (old revision, exists already, foreign uid, watch too old), Invalid (refused by
-    validation, with causes), Denied (not allowed), Unavailable (the server is away).
+    Errors: Absent (not there), Clash (old revision, exists already, foreign uid, watch too old), Invalid
+    (refused by validation, with causes), Denied (not allowed), Unavailable (the server is away).
     """
 
     async def get(self, kind: type[T], key: Key) -> T:
@@ -68,7 +69,7 @@ class Store(Protocol):
         """All objects that match, and the revision of that view."""
 
     async def create(self, item: T) -> T:
-        """Store a new object; the answer carries uid, revision, defaults. Raises Clash if the name is taken."""
+        """Store a new object; the answer has uid, revision, defaults. Raises Clash (name taken)."""
 
     async def update(self, item: T) -> T:
         """Replace all but the status. With a revision in the item: Clash if it is old."""

@@ -69,8 +69,8 @@ class _Batch:
 class SqliteStore:
     """Seven verbs over one file (store/protocol.py), and what the API server needs besides.
 
-    One task owns all writes: it takes what waits (at most 64), computes it, commits it in one transaction, and only
-    then answers. Reads see committed objects only.
+    One task owns all writes: it takes what waits (at most 64), computes it, commits it in one transaction,
+    and only then answers. Reads see committed objects only.
     """
 
     def __init__(self, path: Path, rules: Rules, *, clock: Clock | None = None) -> None:
@@ -109,7 +109,7 @@ class SqliteStore:
         return self._objects.get((kind.group, kind.plural), {})
 
     def text(self, kind: type[Resource], key: Key) -> str | None:
-        """The object's JSON, or None; for admission: with what the transaction under way has written so far."""
+        """The object's JSON, or None; admission sees what the transaction under way has written."""
         return self._batch.find(kind, key) if self._batch else self.committed(kind).get(key)
 
     def texts(self, kind: type[Resource]) -> Mapping[Key, str]:
@@ -147,8 +147,10 @@ class SqliteStore:
             raw = self._rules.prepare(kind, raw, None, "create")
             key = Key(raw["metadata"].get("namespace", ""), raw["metadata"].get("name", ""))
             if not key.name:
-                raise Invalid("name or generateName is required", causes=(("metadata.name", "FieldValueRequired",
-                              "Required value: name or generateName is required"),))  # fmt: skip
+                told = "name or generateName is required"
+                raise Invalid(
+                    told, causes=(("metadata.name", "FieldValueRequired", f"Required value: {told}"),)
+                )
             there = batch.find(kind, key)
             if there is not None:
                 dying = json.loads(there)["metadata"].get("deletionTimestamp")
@@ -189,8 +191,9 @@ class SqliteStore:
 
         return kind(await self._write(compute))
 
-    async def delete(self, kind: type[T], key: Key, *, uid: str | None = None, propagation: str = "Background",
-                     grace_s: int | None = None, dry_run: bool = False, revision: str = "") -> T:  # fmt: skip
+    async def delete(self, kind: type[T], key: Key, *, uid: str | None = None,
+                     propagation: str = "Background", grace_s: int | None = None, dry_run: bool = False,
+                     revision: str = "") -> T:  # fmt: skip
         """As in the protocol; returns the object as last stored, also when it is gone now."""
         now = rfc3339(self._clock.now())
 
@@ -284,7 +287,7 @@ def _absent(kind: type[Resource], key: Key) -> Absent:
 
 
 def _in_version(kind: type[Resource], raw: Json) -> Json:
-    """The stored object under the version it is asked for (a custom kind may serve several with one schema)."""
+    """The stored object under the version it is asked for (a custom kind may serve several)."""
     raw["apiVersion"] = kind.api_version
     return raw
 

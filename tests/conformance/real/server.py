@@ -47,7 +47,8 @@ def running(bin_dir: Path, work: Path) -> Iterator[Path]:
     server = [
         bin_dir / "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{client}", "--bind-address=127.0.0.1",
         f"--secure-port={api}", "--advertise-address=127.0.0.1", f"--cert-dir={work / 'pki'}",
-        f"--service-account-key-file={work / 'sa.key'}", f"--service-account-signing-key-file={work / 'sa.key'}",
+        f"--service-account-key-file={work / 'sa.key'}",
+        f"--service-account-signing-key-file={work / 'sa.key'}",
         "--service-account-issuer=https://kubernetes.default.svc", f"--token-auth-file={work / 'tokens.csv'}",
         "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16",
         "--disable-admission-plugins=ServiceAccount",
@@ -86,7 +87,9 @@ def _kubeconfig(work: Path, port: int) -> Path:
 apiVersion: v1
 kind: Config
 current-context: real
-clusters: [{{name: real, cluster: {{server: "https://127.0.0.1:{port}", certificate-authority: {work}/pki/apiserver.crt}}}}]
+clusters:
+- name: real
+  cluster: {{server: "https://127.0.0.1:{port}", certificate-authority: {work}/pki/apiserver.crt}}
 users: [{{name: admin, user: {{token: admin-token}}}}]
 contexts: [{{name: real, context: {{cluster: real, user: admin}}}}]
 """)

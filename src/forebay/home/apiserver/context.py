@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import Request
@@ -55,7 +54,6 @@ class Api:
     clock: Clock
     registry: Registry = field(default_factory=Registry)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    cache: Path | None = None  # a folder for generated documents
 
 
 @dataclass
