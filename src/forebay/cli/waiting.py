@@ -6,25 +6,20 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from forebay.api.kinds import InferenceService, LocalModelCache, LocalModelNamespaceCache
 from forebay.api.meta import Json, Resource
+from forebay.cli.output import size
 from forebay.errors import Absent, Unavailable
 from forebay.store.protocol import Store
 
 POLL_S = 0.2
+NAME_WIDTH, BAR_WIDTH = 22, 14
 WAITED = (LocalModelCache, LocalModelNamespaceCache, InferenceService)
 
 
@@ -39,29 +34,54 @@ def is_ready(item: Resource) -> bool:
     return condition(item, "Ready").get("status") == "True" and seen >= item.generation
 
 
-def transferred(item: Resource) -> tuple[int, int, str]:
-    """Bytes done, bytes in all and the phase over all nodes of a cache."""
-    nodes = item.status.get("nodes") or {}
-    done = sum(int(n.get("bytesDone") or 0) for n in nodes.values())
-    total = sum(int(n.get("bytesTotal") or 0) for n in nodes.values())
-    phases = sorted({str(n.get("source") or "") for n in nodes.values()} - {""})
-    return done, total, ", ".join(phases)
+@dataclass(frozen=True)
+class Transfer:
+    """Bytes of a cache over all its nodes; rate in bytes a second, eta in seconds, where they are known."""
+
+    done: int
+    total: int
+    rate: int
+    eta_s: int | None
+    source: str
+
+    def __str__(self) -> str:
+        if not self.total:
+            return ""
+        whole = self.done >= self.total
+        text = size(self.total) if whole else f"{size(self.done)} of {size(self.total)}"
+        if self.rate and self.done < self.total:
+            text += f", {size(self.rate)}/s"
+        if self.eta_s is not None and self.done < self.total:
+            text += f", {self.eta_s} s left"
+        return text + (f", from {self.source}" if self.source else "")
+
+
+def transferred(item: Resource) -> Transfer:
+    """What a cache's status says of its transfers, summed over the nodes (pure)."""
+    nodes = list((item.status.get("nodes") or {}).values())
+    etas = [int(n["etaSeconds"]) for n in nodes if n.get("etaSeconds") is not None]
+    return Transfer(
+        done=sum(int(n.get("bytesDone") or 0) for n in nodes),
+        total=sum(int(n.get("bytesTotal") or 0) for n in nodes),
+        rate=sum(int(n.get("rate") or 0) for n in nodes),
+        eta_s=max(etas) if etas else None,
+        source=", ".join(sorted({str(n["source"]) for n in nodes if n.get("source")})),
+    )
 
 
 class Board:
-    """One line per object: bars on a terminal, changed lines otherwise."""
+    """One line per object: a bar and what it waits for on a terminal, changed lines otherwise."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
+        console = Console(stderr=True)
+        self._room = max(20, console.width - NAME_WIDTH - BAR_WIDTH - 4)
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=BAR_WIDTH),
             TextColumn("{task.fields[state]}"),
         )
-        self._progress = Progress(*columns, console=Console(stderr=True), disable=not self._terminal)
+        self._progress = Progress(*columns, console=console, disable=not self._terminal)
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, str] = {}
 
@@ -75,22 +95,20 @@ class Board:
     def show(self, item: Resource) -> None:
         """Bring the object's line up to date."""
         name = f"{item.singular}/{item.name}"
-        state = "Ready" if is_ready(item) else str(condition(item, "Ready").get("message") or "waiting")
+        transfer = transferred(item)
+        waits = str(condition(item, "Ready").get("message") or "waiting")
+        state = ": ".join(filter(None, ["ready" if is_ready(item) else "", str(transfer)])) or waits
         if not self._terminal:
             if self._said.get(name) != state:
                 click.echo(f"{name}: {state}", err=True)
             self._said[name] = state
             return
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=None, state="")
-        done, total, source = transferred(item)
-        shown = f"{state} ({source})" if source and not is_ready(item) else state
-        if total:
-            self._progress.update(self._tasks[name], completed=done, total=total, state=shown[:80])
-        elif is_ready(item):
-            self._progress.update(self._tasks[name], completed=1, total=1, state=shown[:80])
-        else:
-            self._progress.update(self._tasks[name], state=shown[:80])
+            short = item.name if len(item.name) <= NAME_WIDTH else item.name[: NAME_WIDTH - 1] + "…"
+            self._tasks[name] = self._progress.add_task(short.ljust(NAME_WIDTH), total=None, state="")
+        done, total = (1, 1) if is_ready(item) else (transfer.done, transfer.total or None)
+        shown = state if len(state) <= self._room else state[: self._room - 1] + "…"
+        self._progress.update(self._tasks[name], completed=done, total=total, state=shown)
 
 
 async def wait_for_all(store: Store, items: Iterable[Resource], *, timeout_s: float) -> None:
