@@ -15,6 +15,9 @@ from forebay.api.kinds import (
 from forebay.api.meta import Json, Resource
 
 GROUP, JOBS = "local", "kserve-localmodel-jobs"
+FOLDER = (
+    "/var/lib/forebay/models"  # not /models: two groups in one folder would clear away each other's models
+)
 NAME_MAX = 40  # room for the suffixes of Deployments, pods and jobs below 63
 
 
@@ -62,7 +65,7 @@ def node_group() -> LocalModelNodeGroup:
         "accessModes": ["ReadWriteOnce"],
         "volumeMode": "Filesystem",
         "capacity": {"storage": "1T"},
-        "local": {"path": "/models"},
+        "local": {"path": FOLDER},
         "storageClassName": "local-storage",
         "nodeAffinity": {
             "required": {
@@ -83,8 +86,8 @@ def node_group() -> LocalModelNodeGroup:
 
 
 def cache(uri: str, name: str) -> LocalModelCache:
-    """The model on every node of the group."""
-    return LocalModelCache.new(name, spec={"sourceModelUri": uri, "modelSize": "0", "nodeGroups": [GROUP]})
+    """The model on every node of the group; its size is measured (a claim over nothing would be refused)."""
+    return LocalModelCache.new(name, spec={"sourceModelUri": uri, "nodeGroups": [GROUP]})
 
 
 def service(uri: str, name: str, namespace: str, *, replicas: int) -> InferenceService:
