@@ -35,7 +35,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.loop = asyncio.new_event_loop()
         self.model: dict[str, tuple[int, bool, bool]] = {}
-        self.told: list[tuple[str, str]] = []
+        self.told: list[tuple[int, str, str]] = []
         self.last_revision = 0
         self._open()
 
@@ -61,7 +61,7 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             assert name not in self.model
             self.model[name] = (value, held, False)
-            self.told.append(("ADDED", name))
+            self._tell("ADDED", name)
 
     @rule(name=NAMES, value=VALUES, old=st.booleans())
     def update(self, name: str, value: int, old: bool) -> None:
@@ -78,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert old
         else:
             if value != before:
-                self.told.append(("MODIFIED", name))
+                self._tell("MODIFIED", name)
             self.model[name] = (value, held, dying)
 
     @rule(name=NAMES)
@@ -91,10 +91,10 @@ class StoreMachine(RuleBasedStateMachine):
         value, held, dying = self.model[name]
         if not held:
             del self.model[name]
-            self.told.append(("DELETED", name))
+            self._tell("DELETED", name)
         elif not dying:
             self.model[name] = (value, held, True)
-            self.told.append(("MODIFIED", name))
+            self._tell("MODIFIED", name)
 
     @rule(name=NAMES)
     def let_go(self, name: str) -> None:
@@ -106,10 +106,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.store.update(item))
         if dying:
             del self.model[name]
-            self.told.append(("DELETED", name))
+            self._tell("DELETED", name)
         else:
             self.model[name] = (value, False, False)
-            self.told.append(("MODIFIED", name))
+            self._tell("MODIFIED", name)
 
     @rule()
     def restart(self) -> None:
@@ -126,20 +126,22 @@ class StoreMachine(RuleBasedStateMachine):
         assert int(page.revision) >= self.last_revision
         self.last_revision = int(page.revision)
 
-    @invariant()
-    def a_watch_from_the_start_tells_every_change_once(self) -> None:
-        if not hasattr(self, "store"):
-            return
+    def _tell(self, verb: str, name: str) -> None:
+        self.told.append((int(self.store.revision()), verb, name))
 
-        async def read() -> list[tuple[str, str]]:
-            seen = []
-            async for event in self.store.watch(ConfigMap, since="0", bookmarks_s=0.0):
+    @rule(part=st.floats(0, 1))
+    def a_watch_from_any_revision_tells_every_later_change_once(self, part: float) -> None:
+        since = round(part * self.last_revision)
+
+        async def read() -> list[tuple[int, str, str]]:
+            seen: list[tuple[int, str, str]] = []
+            async for event in self.store.watch(ConfigMap, since=str(since), bookmarks_s=0.0):
                 if event.type == "BOOKMARK":
                     return seen
-                seen.append((event.type, event.item.name))
+                seen.append((int(event.revision), event.type, event.item.name))
             raise AssertionError("ended")
 
-        assert self.run(read()) == self.told
+        assert self.run(read()) == [change for change in self.told if change[0] > since]
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
