@@ -15,9 +15,7 @@ from forebay.api.kinds import (
 from forebay.api.meta import Json, Resource
 
 GROUP, JOBS = "local", "kserve-localmodel-jobs"
-FOLDER = (
-    "/var/lib/forebay/models"  # not /models: two groups in one folder would clear away each other's models
-)
+FOLDER = "/var/lib/forebay/models"  # of its own: two groups over one folder clear away each other's models
 NAME_MAX = 40  # room for the suffixes of Deployments, pods and jobs below 63
 
 
