@@ -24,6 +24,14 @@ from forebay.kit.clock import parse_rfc3339
 from forebay.store.protocol import Store, Where
 
 SYSTEM, ACCESS_LINES = "kserve", 2000
+# of a pull's phases those that follow each other, and the hashing, which runs beside the transfer
+PULL_PHASES = {
+    "resolve": "resolve",
+    "room": "wait for room",
+    "transfer": "transfer",
+    "hash": "verify (beside the transfer)",
+    "commit": "commit",
+}
 
 
 @dataclass
@@ -51,7 +59,7 @@ async def timings(store: Store, key: Key) -> list[Timing]:
     first_of_node: set[str] = set()
     for timing in found:  # the transfer was waited for by the first replica on a node only
         if timing.node in first_of_node:
-            timing.phases = {k: v for k, v in timing.phases.items() if not k.startswith("pull ")}
+            timing.phases = {k: v for k, v in timing.phases.items() if k not in PULL_PHASES.values()}
             timing.sources = {"cache": sum(timing.sources.values())} if timing.sources else {}
         first_of_node.add(timing.node)
     return found
@@ -85,8 +93,8 @@ def timing_of(pod: Resource, copy: Json) -> Timing:
     ports: Json = json.loads(pod.annotations.get("forebay.dev/ports") or "{}")
     timing.addresses = [f"{pod.status.get('podIP')}:{port}" for port in ports.values()]
     timing.phases["schedule"] = (scheduled - created).total_seconds()
-    for name, seconds in (copy.get("phases") or {}).items():
-        timing.phases[f"pull {name}"] = float(seconds)
+    spent = copy.get("phases") or {}
+    timing.phases |= {label: float(spent[name]) for name, label in PULL_PHASES.items() if name in spent}
     timing.sources = {name: int(count) for name, count in (copy.get("sources") or {}).items()}
     for status in pod.status.get("initContainerStatuses") or []:
         ended = (status.get("state") or {}).get("terminated") or {}
