@@ -49,13 +49,16 @@ test-api: $(STAMP) ## the store's promises on SQLite, the embedded API and a rea
 verdicts: $(STAMP) ## record what the real kube-apiserver answers
 	FOREBAY_WRITE_VERDICTS=1 $(BIN)/python -m pytest tests/conformance/test_store.py -m kube -p no:randomly
 
-bench: bench-pull bench-gateway ## all benchmarks
+bench: bench-pull bench-gateway bench-home ## all benchmarks
 
 bench-pull: $(STAMP) ## the pull engine beside its peers
 	$(BIN)/python -m tests.bench.bench_pull
 
 bench-gateway: $(STAMP) ## the gateway beside nginx and an ASGI proxy
 	$(BIN)/python -m tests.bench.bench_gateway
+
+bench-home: $(STAMP) ## the home: start, idle, first token, API
+	$(BIN)/python -m tests.bench.bench_home
 
 wheel: $(STAMP) ## build the wheel
 	$(BIN)/uv build --quiet --wheel --out-dir dist
@@ -73,4 +76,4 @@ lock: ## resolve the lock files anew
 
 check: lint test ## all that a change must pass
 
-.PHONY: help venv demo test lint unit faults service cluster-tools test-api verdicts bench bench-pull bench-gateway wheel test-wheel lock check
+.PHONY: help venv demo test lint unit faults service cluster-tools test-api verdicts bench bench-pull bench-gateway bench-home wheel test-wheel lock check
