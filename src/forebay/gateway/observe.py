@@ -5,6 +5,7 @@ Counting is a few additions on plain objects; the exposition format is made only
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -81,6 +82,7 @@ class Observer:
         self._services: dict[Key, _PerService] = {}
         self._log = log
         self._lines: list[str] = []
+        self.has_lines = asyncio.Event()
         self._dropped = 0
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -105,6 +107,8 @@ class Observer:
         if len(self._lines) >= LINES_MAX:
             self._dropped += 1
             return
+        if not self._lines:
+            self.has_lines.set()
         self._lines.append(log_line(exchange, key, time.time()))
 
     def flush(self) -> None:
@@ -116,6 +120,7 @@ class Observer:
             self._log.write("\n".join(self._lines) + "\n")
             self._log.flush()
         self._lines.clear()
+        self.has_lines.clear()
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""

@@ -69,6 +69,7 @@ class Gateway:
 
     async def _keep_log(self) -> None:
         while True:
+            await self.observer.has_lines.wait()
             await asyncio.sleep(FLUSH_S)
             self.observer.flush()
 

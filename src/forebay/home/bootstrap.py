@@ -40,7 +40,7 @@ def gateway_deployment(port: int) -> Deployment:
         "image": "forebay/gateway:latest",
         "args": ["--host", "127.0.0.1", "--port", "$(PORT)"],
         "ports": [{"name": "http", "containerPort": 8080, "hostPort": port}],
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 5},
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
     }
     spec = {
