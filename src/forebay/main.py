@@ -156,6 +156,12 @@ def run_up(options: UpOptions) -> int:
     return run_home(settings, _parts())
 
 
+def _user_kubeconfig(data: Path, user: str, namespaces: Sequence[str]) -> Path:
+    from forebay.home.run import user_kubeconfig
+
+    return user_kubeconfig(data, user, namespaces)
+
+
 def _typed(options: UpOptions) -> list[str]:
     """The options as words, for the process in the background."""
     words = ["--data", str(options.data), "--api-port", str(options.api_port)]
@@ -189,6 +195,7 @@ def programs() -> Programs:
         connect=connect,
         default_data=default_data,
         running=read_running,
+        user_kubeconfig=_user_kubeconfig,
         up=run_up,
         node=run_node,
         gateway=run_gateway,

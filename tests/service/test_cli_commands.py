@@ -110,3 +110,17 @@ def test_a_command_without_a_home_says_how_to_start_one(tmp_path: Path) -> None:
     done = subprocess.run(line, text=True, capture_output=True, cwd=ROOT)
     assert done.returncode == 4
     assert "start one with `forebay up`" in done.stderr
+
+
+def test_a_person_sees_their_own_namespace_and_not_the_jobs(running: HomeUnderTest) -> None:
+    running.kubectl("create", "namespace", "team-a")
+    path = running.forebay("kubeconfig", "--user", "alice", "-n", "team-a").strip()
+    alice = {"KUBECONFIG": path}
+    running.kubectl("create", "configmap", "mine", "-n", "team-a", env=alice)
+    for words in (
+        ("get", "secrets", "-n", "kserve-localmodel-jobs"),
+        ("get", "pods", "-n", "default"),
+        ("delete", "node", "forebay"),
+    ):
+        said = running.kubectl(*words, env=alice, check=False)
+        assert 'User "alice" cannot' in said, said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -13,7 +14,7 @@ import click
 
 from forebay.cli.errors import guarded
 from forebay.cli.programs import Programs, UpOptions
-from forebay.errors import Absent, Unavailable
+from forebay.errors import Absent, Invalid, Unavailable
 
 STOP_S = 60.0
 data_option = click.option(
@@ -90,12 +91,24 @@ def down(programs: Programs, data: Path | None) -> None:
 
 
 @click.command()
+@click.option(
+    "--user",
+    default="",
+    help="Make one for this person, who owns the namespaces given, instead of the admin.",
+)
+@click.option("-n", "--namespace", "namespaces", multiple=True, help="Namespace of --user; repeatable.")
 @data_option
 @click.pass_obj
 @guarded
-def kubeconfig(programs: Programs, data: Path | None) -> None:
+def kubeconfig(programs: Programs, user: str, namespaces: tuple[str, ...], data: Path | None) -> None:
     """Print the path of the kubeconfig: export KUBECONFIG=$(forebay kubeconfig)."""
-    path = (data or programs.default_data()) / "kubeconfig"
+    folder = data or programs.default_data()
+    if user:
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9.@]*[a-z0-9])?", user):
+            raise Invalid(f"--user {user}: letters, digits, '-', '.' and '@' only")
+        click.echo(str(programs.user_kubeconfig(folder, user, namespaces)))
+        return
+    path = folder / "kubeconfig"
     if not path.exists():
         raise Absent(f"there is no {path}; start a home with `forebay up`")
     click.echo(str(path))

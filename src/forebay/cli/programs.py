@@ -69,6 +69,7 @@ class Programs:
     connect: Connect
     default_data: Callable[[], Path]
     running: Callable[[Path], dict[str, Any]]  # pid, ports and addresses; raises Absent
+    user_kubeconfig: Callable[[Path, str, Sequence[str]], Path]
     up: Callable[[UpOptions], int]
     node: Callable[[], int]
     gateway: Callable[[str, int], int]

@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
 from forebay.api.kinds import Pod
 from forebay.api.meta import Json, Resource
 from forebay.errors import Absent, Unavailable
-from forebay.home import bootstrap, pki, tokens
+from forebay.home import bootstrap, images, pki, tokens
 from forebay.home.apiserver import crds
 from forebay.home.apiserver.app import create_app
 from forebay.home.apiserver.authn import Authenticator
@@ -122,6 +123,7 @@ class Home:
             mint_token=lambda user, groups: tokens.mint(self._key, user, groups),
             capacity=self._settings.capacity,
             labels=self._settings.labels,
+            images=images.read_extra(self._data / "images.yaml"),
         )
         return Kubelet(store, settings, clock=self._clock)
 
@@ -147,6 +149,20 @@ class Home:
 
     def _logs(self, pod: Pod, query: LogQuery) -> AsyncIterator[bytes]:
         return read_logs(self._data, pod, query)
+
+
+def user_kubeconfig(data: Path, user: str, namespaces: Sequence[str]) -> Path:
+    """Write a kubeconfig for a person who owns these namespaces only; its path. Raises Absent (no home runs)."""
+    facts = read_running(data)
+    groups = tuple(f"{tokens.NAMESPACE_GROUP}{name}" for name in namespaces)
+    token = tokens.mint(tokens.load_key(data / "auth.key"), user, groups)
+    ca = (data / "pki" / "ca.crt").read_bytes()
+    path = data / f"kubeconfig.{user}"
+    first = namespaces[0] if namespaces else ""
+    pki.write_private(
+        path, pki.kubeconfig(server=facts["server"], ca=ca, token=token, user=user, namespace=first)
+    )
+    return path
 
 
 def is_gateway(pod: Pod) -> bool:
