@@ -6,7 +6,19 @@ from dataclasses import replace
 
 from forebay.cache.evict import Space
 from forebay.cache.reservations import Reservation
-from forebay.node.decide import Answer, Ask, Collect, Copy, Entry, ForgetAsk, Remove, Seen, Warm, decide
+from forebay.node.decide import (
+    Answer,
+    Ask,
+    Collect,
+    Copy,
+    Entry,
+    ForgetAsk,
+    Remove,
+    Seen,
+    Warm,
+    Withdraw,
+    decide,
+)
 
 
 def a_copy(key, size, last_used, **more):
@@ -108,3 +120,12 @@ def test_loose_blobs_are_collected_before_a_model_is_evicted():
 def test_nothing_is_warmed_that_has_no_view():
     seen = full(a_copy("a", 6, 1), a_copy("b", 6, 1), waiting=frozenset({"a", "b"}), views=frozenset({"a"}))
     assert decide(seen) == (Warm("a"),)
+
+
+def test_a_group_leaves_alone_what_another_group_keeps_in_the_same_folder():
+    theirs = Entry("theirs", "u-theirs", "a")
+    seen = full(a_copy("a", 10, 1), entitled=frozenset({("theirs", "a")}), loose=3)
+    gone = replace(seen, entries=())
+    assert decide(replace(gone, neighbours=(theirs,))) == (Collect(frozenset({"a"})),)
+    assert decide(gone)[0] == Withdraw("theirs", "a"), "nobody's entry"
+    assert Remove("a") in decide(gone)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from forebay.api.kinds import (
     ConfigMap,
@@ -33,7 +34,7 @@ from forebay.node.chores import Chores
 from forebay.node.decide import Seen, Warm, decide
 from forebay.node.dirwatch import watch_folders
 from forebay.node.pods import claims_of, is_starting, key_of_volume, keys_of, pins_of
-from forebay.node.sight import Eyes, Told, entries_of, job_view, jobs_of, limit_of, listed
+from forebay.node.sight import Eyes, Told, entries_of, job_view, jobs_of, limit_of, listed, neighbours_of
 from forebay.node.status import PROGRESS_EVERY_S, applied, is_urgent, report
 from forebay.store.informer import Informer
 from forebay.store.protocol import Store, Where, edit_status
@@ -72,7 +73,7 @@ class Agent:
         self._jobs = Informer(
             store, Job, Where(settings.job_namespace, labels=f"node={label_value(node)}"), clock=clock
         )
-        self._groups = Informer(store, LocalModelNodeGroup, Where(name=group), clock=clock)
+        self._groups = Informer(store, LocalModelNodeGroup, clock=clock)
         self._eyes = Eyes(root)
         self._chores = Chores(root)
         self._hands = Hands(root, self._eyes.trouble, self._chores.warm)
@@ -87,10 +88,15 @@ class Agent:
         layout = self._root.layout
         folders = [layout.reservations, layout.manifests, layout.entitled]
         async with asyncio.TaskGroup() as tasks:
-            for name, informer in (("nodes", self._nodes), ("pods", self._pods), ("jobs", self._jobs)):
+            informers: dict[str, Informer[Any]] = {
+                "nodes": self._nodes,
+                "pods": self._pods,
+                "jobs": self._jobs,
+                "groups": self._groups,
+            }
+            for name, informer in informers.items():
                 tasks.create_task(informer.run(lambda event: self._wake.set()))
                 tasks.create_task(self._note_sync(name, informer.wait_synced))
-            tasks.create_task(self._groups.run(lambda event: self._wake.set()))
             tasks.create_task(watch_folders(folders, self._wake.set, clock=self._root.clock))
             tasks.create_task(self._chores.run(self._wake.set))
             await self._passes()
@@ -171,10 +177,13 @@ class Agent:
         waiting = {k for pod, keys in starting for k in keys if self._chores.is_cold(k, pod.uid)}
         return Told(
             entries=entries_of(node, self._group) if node is not None else None,
+            neighbours=neighbours_of(node, self._group, self._groups.items.values())
+            if node is not None
+            else (),
             limit=limit_of(self._groups.items.get(Key("", self._group))),
             jobs=jobs_of(node, self._jobs.items.values()) if node is not None else {},
             pins=pins_of(pods, self._of_claim),
-            pods_known={"pods", "nodes"} <= self._synced,
+            pods_known={"pods", "nodes", "groups"} <= self._synced,
             waiting=frozenset(waiting),
             foreign_running=any(
                 v.foreign and v.phase == "active" for v in map(job_view, self._jobs.items.values())

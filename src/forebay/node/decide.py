@@ -58,14 +58,16 @@ class Ask:
 class Seen:
     """Everything decide() may look at. Nothing else exists.
 
-    `entries` is None while the node's object is unknown: then nothing is removed. `entitled` and `withdrawn`
-    are (model, key) pairs. `used` maps storage keys to the pods that use them; it is complete only if
-    `pods_known`. `waiting` are the keys that a starting pod wants warm. `trouble` is what went wrong with a
-    key at the last try.
+    `entries` is None while the node's object is unknown: then nothing is removed. `neighbours` are the
+    entries of other groups that keep their models in the same folder: theirs to publish and report, ours to
+    leave alone. `entitled` and `withdrawn` are (model, key) pairs. `used` maps storage keys to the pods that
+    use them; it is complete only if `pods_known`. `waiting` are the keys that a starting pod wants warm.
+    `trouble` is what went wrong with a key at the last try.
     """
 
     entries: tuple[Entry, ...] | None
     space: Space
+    neighbours: tuple[Entry, ...] = ()
     copies: Mapping[str, Copy] = field(default_factory=dict)
     views: frozenset[str] = frozenset()
     asks: tuple[Ask, ...] = ()
@@ -205,7 +207,8 @@ def _entries(seen: Seen) -> tuple[Entry, ...]:
 
 
 def _keys(seen: Seen) -> frozenset[str]:
-    return frozenset(entry.key for entry in seen.entries or ())
+    """What shall stay: our entries' keys and our neighbours'."""
+    return frozenset(entry.key for entry in (*(seen.entries or ()), *seen.neighbours))
 
 
 def _pulling(seen: Seen) -> frozenset[str]:
@@ -216,7 +219,7 @@ def _pulling(seen: Seen) -> frozenset[str]:
 def _records(seen: Seen) -> list[Action]:
     if seen.entries is None:
         return []
-    wanted = {(entry.model, entry.key) for entry in seen.entries}
+    wanted = {(entry.model, entry.key) for entry in (*seen.entries, *seen.neighbours)}
     found: list[Action] = [Withdraw(model, key) for model, key in sorted(seen.entitled - wanted)]
     for model, key in sorted(seen.withdrawn):
         if key not in seen.copies:

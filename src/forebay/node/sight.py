@@ -30,6 +30,7 @@ class Told:
     """What the API said last, as far as it concerns this node and group."""
 
     entries: tuple[Entry, ...] | None
+    neighbours: tuple[Entry, ...]
     limit: int | None
     jobs: Mapping[str, JobView]
     pins: tuple[Pin, ...]
@@ -56,6 +57,7 @@ class Eyes:
         copies = {m.key: _copy(m) for m in known if all(there.get(f.sha256) == f.size for f in m.files)}
         return Seen(
             entries=told.entries,
+            neighbours=told.neighbours,
             space=self._space(told.limit, [ask.said for ask in asks], there),
             copies=copies,
             views=frozenset(views.standing(root)),
@@ -116,7 +118,9 @@ class Eyes:
         return Space(limit, gc.usage(self.root, there), max(0, room.free - spare), promised)
 
     def _stale_parts(self, told: Told, asks: list[Ask]) -> bool:
-        keep = {e.key for e in told.entries or ()} | {a.said.key for a in asks if a.alive}
+        keep = {e.key for e in (*(told.entries or ()), *told.neighbours)} | {
+            a.said.key for a in asks if a.alive
+        }
         names = {name.removesuffix(".lock") for name in self.root.disk.list(self.root.layout.parts)}
         return any(n not in keep and not self.root.disk.held(self.root.layout.part_lock(n)) for n in names)
 
@@ -128,6 +132,23 @@ def entries_of(node: LocalModelNode, group: str) -> tuple[Entry, ...]:
         if node_group_of(raw) in ("", group):
             found.append(Entry(_model(raw), str(raw.get("sourceModelUri") or ""), entry_key(raw)))
     return tuple(found)
+
+
+def neighbours_of(
+    node: LocalModelNode, group: str, groups: Iterable[LocalModelNodeGroup]
+) -> tuple[Entry, ...]:
+    """The entries of the other groups whose volumes are the same folder as this group's."""
+    places = {item.name: _place(item) for item in groups}
+    mine = places.get(group)
+    names = {name for name, place in places.items() if name != group and place == mine} if mine else ()
+    return tuple(entry for name in sorted(names) for entry in entries_of(node, name))
+
+
+def _place(group: LocalModelNodeGroup) -> str:
+    """The folder of a group's volume on its nodes; "" where it has none."""
+    volume: Json = group.spec.get("persistentVolumeSpec") or {}
+    source: Json = volume.get("local") or volume.get("hostPath") or {}
+    return str(source.get("path") or "").rstrip("/")
 
 
 def listed(node: LocalModelNode) -> frozenset[str]:
