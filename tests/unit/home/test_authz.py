@@ -28,6 +28,7 @@ MAY = [
     (ALICE, Ask("create", "authorization.k8s.io", "selfsubjectaccessreviews")),
     (AGENT, Ask("list", "", "pods")),
     (AGENT, Ask("update", SERVING, "localmodelnodes", "status", "", "n1")),
+    (AGENT, Ask("watch", "batch", "jobs", "", JOB_NAMESPACE)),
     (AGENT, Ask("create", "", "events", "", "default")),
     (AGENT, Ask("get", "", "configmaps", "", "kserve", "inferenceservice-config")),
     (GATEWAY, Ask("watch", "discovery.k8s.io", "endpointslices")),

@@ -86,6 +86,7 @@ _PROGRAMS: dict[str, tuple[Rule, ...]] = {
     f"system:serviceaccount:{SYSTEM_NAMESPACE}:forebay-node": (
         Rule(READ, ("",), ("pods", "nodes", "persistentvolumes", "persistentvolumeclaims")),
         Rule(READ, (SERVING,), ("localmodelnodes", "localmodelnodegroups")),
+        Rule(READ, ("batch",), ("jobs",), namespaces=frozenset({JOB_NAMESPACE})),
         Rule(READ, (SERVING,), ("localmodelcaches", "localmodelnamespacecaches")),
         Rule(("get", "update", "patch"), (SERVING,), ("localmodelnodes/status",)),
         Rule(("get",), ("",), ("configmaps",), ("inferenceservice-config",), frozenset({SYSTEM_NAMESPACE})),
