@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,10 +22,10 @@ from tests.service.kubectl import find_kubectl
 
 ROOT = Path(__file__).parents[2]
 FOREBAY = [sys.executable, "-m", "forebay.main"]
-START_S, STOP_S = 60.0, 60.0
+START_S, STOP_S, KUBECTL_S = 60.0, 60.0, 120.0
 
 
-def eventually(check: Callable[[], Any], *, deadline_s: float = 60.0, what: str = "") -> Any:
+def eventually(check: Callable[[], Any], *, deadline_s: float = 30.0, what: str = "") -> Any:
     """The first true answer of `check`; fails loudly after the deadline."""
     deadline = time.monotonic() + deadline_s
     last: Any = None
@@ -44,16 +46,17 @@ class Hub:
     folder: Path
 
     def requests(self) -> list[dict[str, Any]]:
-        """What was asked so far."""
+        """What was asked so far: method, target, status, sent (bytes of the body)."""
         answer = httpx.get(f"{self.url}/_hub/requests", trust_env=False)
-        found: list[dict[str, Any]] = answer.json()
-        return found
+        return [r for r in answer.json() if not r["target"].startswith("/_hub/")]
 
     def gets(self) -> int:
-        """How many bodies were asked for."""
-        return sum(
-            1 for r in self.requests() if r.get("method") == "GET" and "/resolve/" in str(r.get("path"))
-        )
+        """How many bodies of files were asked for."""
+        return sum(1 for r in self.requests() if r["method"] == "GET" and "/api/" not in r["target"])
+
+    def sent(self, repo: str) -> int:
+        """Bytes of the files of a repository that went over the wire."""
+        return sum(r["sent"] for r in self.requests() if f"/_cdn/{repo}/" in r["target"])
 
 
 @contextmanager
@@ -87,17 +90,40 @@ class HomeUnderTest:
         self, *words: str, stdin: str = "", check: bool = True, env: dict[str, str] | None = None
     ) -> str:
         """Output of a kubectl command; it must succeed unless `check` is off (then errors are part of it)."""
-        done = subprocess.run(
-            [self.kubectl_path, f"--cache-dir={self.data}/kubectl-cache", *words],
-            input=stdin, text=True, capture_output=True, timeout=120,
-            env={**os.environ, "KUBECONFIG": str(self.data / "kubeconfig"), **(env or {})},
-        )  # fmt: skip
+        code, out, err = self._run(words, stdin, env or {})
         if check:
-            assert done.returncode == 0, (
-                f"kubectl {' '.join(words)}\n{done.stdout}{done.stderr}\n{self.log()[-3000:]}"
-            )
-            return done.stdout
-        return done.stdout + done.stderr
+            assert code == 0, f"kubectl {' '.join(words)}\n{out}{err}\n{self.log()[-3000:]}"
+            return out
+        return out + err
+
+    def refused(self, *words: str, stdin: str = "") -> str:
+        """What a kubectl command that must fail said."""
+        code, out, err = self._run(words, stdin, {})
+        assert code != 0, f"kubectl {' '.join(words)} was not refused:\n{out}{err}"
+        return err
+
+    def apply(self, *objects: dict[str, Any]) -> str:
+        """`kubectl apply -f -` of these objects."""
+        return self.kubectl("apply", "-f", "-", stdin="\n".join(json.dumps(o) for o in objects))
+
+    def _run(self, words: tuple[str, ...], stdin: str, env: dict[str, str]) -> tuple[int, str, str]:
+        """One that does not end tells where it hangs, and so does the home."""
+        process = subprocess.Popen(
+            [self.kubectl_path, f"--cache-dir={self.data}/kubectl-cache", *words], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "KUBECONFIG": str(self.data / "kubeconfig"), **env},
+        )  # fmt: skip
+        try:
+            out, err = process.communicate(stdin, timeout=KUBECTL_S)
+        except subprocess.TimeoutExpired:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGUSR1)
+            process.send_signal(signal.SIGQUIT)  # Go prints its stacks and ends
+            out, err = process.communicate()
+            raise AssertionError(
+                f"kubectl {' '.join(words)} hung\n{out}{err[-6000:]}\n{self.log()[-6000:]}"
+            ) from None
+        return process.returncode, out, err
 
     def json(self, *words: str) -> Any:
         """An object, or {} while it is not there."""
@@ -191,4 +217,12 @@ def put_model(folder: Path, repo: str, model: Path) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(model, place)
     (place.parent / "config.json").write_text('{"model_type": "llama"}\n')
+    return place
+
+
+def put_file(folder: Path, repo: str, name: str, *, size: int) -> Path:
+    """Lay bytes that no other file has into a hub's folder; returns their place."""
+    place = folder / repo / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(random.Random(f"{repo}/{name}").randbytes(size))
     return place
