@@ -103,23 +103,29 @@ def s3_origin(root: Path) -> Iterator[Origin]:
     )
     try:
         _wait_for(port)
-        url = f"http://127.0.0.1:{port}"
-        client = _client(url, keys)
-        client.create_bucket(Bucket="models")
-        for path, body in TREE.items():
-            client.put_object(Bucket="models", Key=f"team/tiny/{path}", Body=body)
-        client.put_object(Bucket="models", Key="team/tiny-other/no.bin", Body=b"not of tiny")
-        client.close()
-        env = {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": keys["NANIO_ACCESS_KEY"],
-            "AWS_SECRET_ACCESS_KEY": keys["NANIO_SECRET_KEY"],
-        }
-        wrong = {**env, "AWS_SECRET_ACCESS_KEY": "wrong"}
-        yield Origin("s3://models/team/tiny", TREE, env, wrong, "s3://models/team/none", root)
+        with s3_filled(f"http://127.0.0.1:{port}", keys, root) as origin:
+            yield origin
     finally:
         child.terminate()
         child.wait(10)
+
+
+@contextmanager
+def s3_filled(url: str, keys: dict[str, str], root: Path) -> Iterator[Origin]:
+    """An S3 server with the tree put into it."""
+    client = _client(url, keys)
+    client.create_bucket(Bucket="models")
+    for path, body in TREE.items():
+        client.put_object(Bucket="models", Key=f"team/tiny/{path}", Body=body)
+    client.put_object(Bucket="models", Key="team/tiny-other/no.bin", Body=b"not of tiny")
+    client.close()
+    env = {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": keys["NANIO_ACCESS_KEY"],
+        "AWS_SECRET_ACCESS_KEY": keys["NANIO_SECRET_KEY"],
+    }
+    wrong = {**env, "AWS_SECRET_ACCESS_KEY": "wrong"}
+    yield Origin("s3://models/team/tiny", TREE, env, wrong, "s3://models/team/none", root)
 
 
 @contextmanager

@@ -27,12 +27,6 @@ ONLY_CODE = (
     "invalid bearer token",
 )  # fmt: skip
 # Namespaces and definitions have ways of their own to be deleted there; a binding changes no generation.
-OUR_WAY = {
-    "DELETE /api/v1/namespaces/verdict": ("deletionGracePeriodSeconds",),
-    f"DELETE {api_requests.CRDS}/gears.verdict.test": ("generation", "deletionGracePeriodSeconds"),
-    f"DELETE {api_requests.POD}/p?gracePeriodSeconds=5": ("generation",),
-    f'DELETE {api_requests.POD}/p {{"gracePeriodSeconds": 0}}': ("generation",),
-}
 
 
 def embedded(folder: Path) -> list[dict[str, Any]]:
@@ -54,8 +48,6 @@ def held(found: dict[str, Any]) -> dict[str, Any]:
     out = dict(found)
     if any(text in out.get("message", "") for text in ONLY_CODE):
         return {"asked": out["asked"], "code": out["code"]}
-    for name in OUR_WAY.get(out["asked"], ()):
-        out.pop(name, None)
     if "message" in out:
         out["message"] = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UID", out["message"])
         out["message"] = re.sub(r"(record|current:) \(?\d+\)?", r"\1 N", out["message"])

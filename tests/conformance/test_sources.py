@@ -14,20 +14,41 @@ import pytest
 from forebay.errors import Absent, Clash, Denied, ForebayError, Invalid
 from forebay.pull import Settings, pull_to
 from forebay.sources.table import resolve
+from tests.conformance import clouds
 from tests.conformance.origins import Origin, file_origin, http_origin, hub_origin, s3_origin
 
-ORIGINS = {"hf": hub_origin, "http": http_origin, "s3": s3_origin, "file": file_origin}
+REFEREE = pytest.mark.referee
 
 
-@pytest.fixture(scope="module", params=[
-    "hf", "http", "file",
-    pytest.param("s3", marks=pytest.mark.skipif(shutil.which("nanio") is None and not (
-        Path(__import__("sys").executable).with_name("nanio").exists()), reason="nanio is not installed")),
-])  # fmt: skip
+def _needs(variable: str, name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(
+        not clouds.program(variable, name), reason=f"no {name}: install it, or name it in {variable}"
+    )
+
+
+ORIGINS = {
+    "hf": (hub_origin,),
+    "http": (http_origin,),
+    "file": (file_origin,),
+    "s3": (s3_origin, _needs("NANIO", clouds.NANIO)),
+    "s3-seaweedfs": (clouds.seaweed_origin, REFEREE, _needs("WEED", "weed")),
+    "oci": (clouds.oci_origin, _needs("DOCKER_REGISTRY", "docker-registry")),
+    "gs": (clouds.gcs_origin,),
+    "gs-fake-gcs-server": (
+        clouds.fake_gcs_server_origin,
+        REFEREE,
+        _needs("FAKE_GCS_SERVER", "fake-gcs-server"),
+    ),
+    "az": (clouds.azure_origin,),
+    "az-azurite": (clouds.azurite_origin, REFEREE, _needs("AZURITE_BLOB", "azurite-blob")),
+}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=m) for n, (_, *m) in ORIGINS.items()])
 def origin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
     root = tmp_path_factory.mktemp("origin") / "root"
     root.mkdir()
-    with ORIGINS[request.param](root) as origin:
+    with ORIGINS[request.param][0](root) as origin:
         yield origin
 
 
@@ -114,7 +135,8 @@ def test_patterns_choose_files(origin: Origin, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("uri", ["", "nonsense", "ftp://x/y", "pvc://claim/x", "hf://only", "hf://a/b/c", "hf://../x",
-                                 "s3:///x", "file://host/x", "http:///x"])  # fmt: skip
+                                 "s3:///x", "file://host/x", "http:///x", "gs://", "gs://B/x", "az://x", "oci://h.example/UP:v",
+                                 "oci://h.example/a@sha256:12", "oci://", "https://acct.blob.core.windows.net/"])  # fmt: skip
 def test_a_uri_that_nobody_can_pull_is_invalid(uri: str) -> None:
     with pytest.raises(Invalid):
         resolve(uri, {})

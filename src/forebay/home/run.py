@@ -152,7 +152,7 @@ class Home:
 
 
 def user_kubeconfig(data: Path, user: str, namespaces: Sequence[str]) -> Path:
-    """Write a kubeconfig for a person who owns these namespaces only; its path. Raises Absent (no home runs)."""
+    """Write a kubeconfig for a person who owns just these namespaces; its path. Raises Absent."""
     facts = read_running(data)
     groups = tuple(f"{tokens.NAMESPACE_GROUP}{name}" for name in namespaces)
     token = tokens.mint(tokens.load_key(data / "auth.key"), user, groups)

@@ -10,7 +10,7 @@ import json
 import secrets
 from typing import Any
 
-from forebay.api.kinds import Namespace, Node, Pod
+from forebay.api.kinds import CustomResourceDefinition, Namespace, Node, Pod
 from forebay.api.meta import Json, Resource
 from forebay.errors import Clash, Invalid
 
@@ -113,13 +113,16 @@ def with_status(new: Json, old: Json) -> Json:
     return out
 
 
-def _body(raw: Json) -> Json:
-    return {k: v for k, v in raw.items() if k not in ("metadata", "status")}
+def _body(kind: type[Resource], raw: Json) -> Json:
+    body = {k: v for k, v in raw.items() if k not in ("metadata", "status")}
+    if kind is Pod:  # binding is no change of what was asked for
+        body["spec"] = {k: v for k, v in (body.get("spec") or {}).items() if k != "nodeName"}
+    return body
 
 
 def bumped(kind: type[Resource], new: Json, old: Json) -> Json:
     """`new` with its generation raised when something other than metadata and status differs from `old`."""
-    if counts_generations(kind) and _body(new) != _body(old):
+    if counts_generations(kind) and _body(kind, new) != _body(kind, old):
         new["metadata"]["generation"] = int(old["metadata"].get("generation", 1)) + 1
     return new
 
@@ -161,8 +164,9 @@ def marked_for_deletion(
         else:
             meta.pop("finalizers", None)
         meta["deletionTimestamp"] = now
-        meta["deletionGracePeriodSeconds"] = grace
-        if counts_generations(kind):
+        if kind not in (Namespace, CustomResourceDefinition):  # their registries set the mark alone
+            meta["deletionGracePeriodSeconds"] = grace
+        if counts_generations(kind) and kind is not CustomResourceDefinition:
             meta["generation"] = int(meta.get("generation", 1)) + 1
         if kind is Namespace:
             new.setdefault("status", {})["phase"] = "Terminating"
