@@ -68,7 +68,8 @@ def enable_local_models(guide: HomeUnderTest) -> None:
         '{"enabled": true, "jobNamespace": "kserve-localmodel-jobs", "defaultJobImage": '
         '"kserve/storage-initializer:latest", "fsGroup": 1000, "localModelAgentImage": '
         '"kserve/kserve-localmodelnode-agent:latest", "localModelAgentCpuRequest": "100m", '
-        '"localModelAgentMemoryRequest": "200Mi", "localModelAgentCpuLimit": "100m", "localModelAgentMemoryLimit": "300Mi"}'
+        '"localModelAgentMemoryRequest": "200Mi", "localModelAgentCpuLimit": "100m", '
+        '"localModelAgentMemoryLimit": "300Mi"}'
     )
     script.write_text(
         "import sys, yaml\n"

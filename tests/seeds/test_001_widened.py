@@ -103,7 +103,7 @@ def test_three_nodes_hold_the_same_revision_and_the_first_one_resolves_it(farm: 
     farm.apply(cache("wide", "hf://acme/wide", "everywhere"))
     cached(farm, "wide", total=3)
     status = state(farm, "localmodelcache", "wide")
-    assert status["nodeStatus"] == {node: "NodeDownloaded" for node in NODES}
+    assert status["nodeStatus"] == dict.fromkeys(NODES, "NodeDownloaded")
     key, revision = status["storageKey"], status["revision"]
     assert re.fullmatch("[0-9a-f]{40}", revision)
     assert {manifests(farm, node)[key]["revision"] for node in NODES} == {revision}
