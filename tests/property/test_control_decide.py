@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.api import names
+from forebay.api import names, wishes
 from forebay.api.kinds import (
     Job,
     LocalModelCache,
@@ -22,7 +22,7 @@ from forebay.api.kinds import (
 from forebay.control.actions import Create, Delete, Note, Replace
 from forebay.control.config import Settings
 from forebay.control.modelcache.decide import Decision, decide
-from forebay.control.modelcache.model import Seen, entries, finished
+from forebay.control.modelcache.model import Seen, attempt_of, entries, finished
 from forebay.control.when import rfc3339
 
 NOW = 1_800_000_000.0
@@ -51,6 +51,13 @@ def a_cache(groups: list[str]) -> LocalModelCache:
     item = LocalModelCache.new("m", spec={"sourceModelUri": "hf://o/m", "nodeGroups": groups})
     item.meta.update(uid="u", finalizers=[names.CACHE_FINALIZER], generation=1)
     return item
+
+
+def asked_anew(seen: Seen) -> Seen:
+    """The same world after somebody asked what the name means now."""
+    cache = seen.cache.copy()
+    cache.meta["annotations"] = {wishes.REFRESH: "2026-01-31T12:00:00Z"}
+    return replace(seen, cache=cache)
 
 
 @st.composite
@@ -124,7 +131,14 @@ def carry_out(seen: Seen, decision: Decision) -> Seen:
 def agents_work(seen: Seen) -> Seen:
     """Every Job that runs succeeds, and the agents publish what is asked of them and holds a finished Job."""
     jobs, done = [], set()
-    for job in seen.jobs:
+    fetched: dict[str, str] = {}
+    refreshed: dict[str, Any] = {}
+    for job in sorted(seen.jobs, key=attempt_of):
+        env = {e["name"]: e.get("value") for e in job.spec["template"]["spec"]["containers"][0]["env"]}
+        asked = env.get("FOREBAY_REFRESH_FOR")
+        fetched[job.labels["node"]] = "new" if asked else env["FOREBAY_REVISION"] or "r"
+        if asked:
+            refreshed[job.labels["node"]] = {"refreshed": asked}
         item = job.copy()
         if not finished(item):
             item.raw["status"] = {
@@ -138,7 +152,8 @@ def agents_work(seen: Seen) -> Seen:
     for model_node in seen.model_nodes:
         item = model_node.copy()
         if item.name in done and any(e["modelName"] == "m" for e in entries(item)):
-            item.raw["status"] = {"modelStatus": {"m": "ModelDownloaded"}, "models": {"m": {"revision": "r"}}}
+            said = {"revision": fetched[item.name], **refreshed.get(item.name, {})}
+            item.raw["status"] = {"modelStatus": {"m": "ModelDownloaded"}, "models": {"m": said}}
         listed.append(item)
     return replace(seen, jobs=tuple(jobs), model_nodes=tuple(listed))
 
@@ -174,6 +189,26 @@ def test_it_settles_with_a_copy_on_every_ready_node_of_the_groups_and_then_stays
         mine = [e for e in entries(model_node) if e["modelName"] == "m"]
         assert len(mine) == (1 if model_node.name in wanted else 0)
         assert all(e["nodeGroup"] in wanted[model_node.name] for e in mine)
+
+
+@given(worlds(), st.booleans())
+def test_asked_anew_every_node_ends_with_what_one_node_found_and_then_stays_still(
+    seen: Seen, late: bool
+) -> None:
+    end = settled(asked_anew(settled(seen) if late else seen))
+    assert decide(end).actions == ()
+    holders = [n for n in end.nodes if n.name in homes(end) and n.status["conditions"][0]["status"] == "True"]
+    if holders:
+        assert end.cache.status["revision"] == "new"
+        assert {
+            n.status["models"]["m"]["revision"] for n in end.model_nodes if n.name in map(name, holders)
+        } == {"new"}
+        resolvers = [j for j in end.jobs if j.labels.get("forebay.dev/aim", "").startswith("refresh-")]
+        assert len(resolvers) == 1
+
+
+def name(node: Node) -> str:
+    return node.name
 
 
 @given(worlds(), st.randoms())

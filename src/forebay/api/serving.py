@@ -6,14 +6,13 @@ What Forebay adds is optional and marked "ours".
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from pydantic import Field
 
 from forebay.api import kinds
 from forebay.api.isvc import Condition, InferenceServiceSpec, InferenceServiceStatus
 from forebay.api.meta import Json, Resource
 from forebay.api.pods import Container
+from forebay.api.states import ModelState, NodeState
 from forebay.api.structural import (
     Fields,
     Free,
@@ -27,27 +26,6 @@ from forebay.api.structural import (
     described,
     object_schema,
 )  # fmt: skip
-
-
-class NodeState(StrEnum):
-    """status.nodeStatus of a cache: one node's part."""
-
-    NONE = ""
-    NOT_READY = "NodeNotReady"
-    PENDING = "NodeDownloadPending"
-    DOWNLOADING = "NodeDownloading"
-    DOWNLOADED = "NodeDownloaded"
-    ERROR = "NodeDownloadError"
-
-
-class ModelState(StrEnum):
-    """status.modelStatus of a LocalModelNode: one model's part."""
-
-    NONE = ""
-    PENDING = "ModelDownloadPending"
-    DOWNLOADING = "ModelDownloading"
-    DOWNLOADED = "ModelDownloaded"
-    ERROR = "ModelDownloadError"
 
 
 class StorageSpec(Fields):
@@ -99,8 +77,16 @@ class NodeProgress(Fields):
     job: str | None = None
 
 
+class Refresh(Fields):
+    """status.refresh of a cache (ours): the answer to the last request to resolve its name anew."""
+
+    requested: str | None = None  # the request's time, as it was given
+    revision: str | None = None  # what the name meant then; empty while nobody knows
+    message: str | None = None
+
+
 class CacheStatus(Fields):
-    """status of both cache kinds. Ours: revision, storageKey, bytes, progress, nodes,
+    """status of both cache kinds. Ours: revision, storageKey, bytes, progress, nodes, refresh,
     conditions, observedGeneration."""
 
     node_status: dict[str, NodeState] | None = None
@@ -112,13 +98,14 @@ class CacheStatus(Fields):
     progress: str | None = None
     storage_key: str | None = None
     nodes: dict[str, NodeProgress] | None = None
+    refresh: Refresh | None = None
     conditions: list[Condition] | None = None
     observed_generation: Int64 | None = None
 
 
 class LocalModelInfo(Fields):
     """spec.localModels[] of a LocalModelNode. Ours: revision (pinned), storageKey (when the endpoint is
-    not the scheme's own)."""
+    not the scheme's own), cacheUid, and the wishes of api/wishes.py."""
 
     source_model_uri: str
     model_name: str
@@ -128,6 +115,10 @@ class LocalModelInfo(Fields):
     storage: StorageSpec | None = None
     revision: str | None = None
     storage_key: str | None = None
+    cache_uid: str | None = None
+    pinned: bool | None = None
+    verify_requested: str | None = None
+    warm_requested: str | None = None
 
 
 class LocalModelNodeSpec(Fields):

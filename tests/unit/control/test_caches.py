@@ -77,7 +77,7 @@ async def test_each_group_has_its_pair_of_volumes_and_each_node_its_entry(tmp_pa
         for node, group in (("node-1", "gpu1"), ("node-2", "gpu2")):
             listed = await world.get(kinds.LocalModelNode, node)
             assert listed.spec["localModels"] == [
-                {"sourceModelUri": URI, "modelName": "iris", "nodeGroup": group}
+                {"sourceModelUri": URI, "modelName": "iris", "nodeGroup": group, "cacheUid": cache.uid}
             ]
         volume = await world.get(kinds.PersistentVolume, "iris-download")
         assert volume.spec["persistentVolumeReclaimPolicy"] == "Retain"

@@ -26,6 +26,7 @@ async def test_the_guide_runs_from_the_node_group_to_a_service_that_waits_for_it
         assert agents.spec["template"]["spec"]["volumes"][0]["hostPath"]["path"] == "/models"
         listed = await world.get(kinds.LocalModelNode, "kind-worker")
         entry = {"sourceModelUri": guide.URI, "modelName": guide.NAME, "nodeGroup": "workers"}
+        entry["cacheUid"] = (await world.get(kinds.LocalModelCache, guide.NAME)).uid
         assert listed.spec["localModels"] == [entry]
         assert await world.names(kinds.LocalModelNode) == ["kind-worker"]
 

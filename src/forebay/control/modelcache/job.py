@@ -10,7 +10,7 @@ from forebay.api.kinds import Job, LocalModelNamespaceCache, Secret
 from forebay.api.meta import Json
 from forebay.control import containers
 from forebay.control.credentials import copied, merged_env
-from forebay.control.modelcache.model import ATTEMPT_LABEL, Seen
+from forebay.control.modelcache.model import AIM_LABEL, ATTEMPT_LABEL, TRY_LABEL, Seen
 from forebay.errors import Invalid
 
 STAGING = ".forebay/staging"
@@ -18,13 +18,30 @@ TRIES_PER_JOB = 2  # pod restarts within one Job; longer waits and reasons are o
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What a download is about: a revision ("" while nobody knows one), or a request to resolve the name anew."""
+
+    revision: str = ""
+    refresh: str = ""
+
+    @property
+    def label(self) -> str:
+        """As a label value, so that a later look tells Jobs about this from Jobs about something else."""
+        if self.refresh:
+            return names.label_value("refresh-" + self.refresh.replace(":", "."))
+        return names.label_value(self.revision)
+
+
+@dataclass(frozen=True)
 class Launch:
-    """One try on one node."""
+    """One try on one node: the `attempt`-th there, and the `tries`-th in a row at the same aim."""
 
     node: str
     claim: str
     attempt: int
     name: str
+    aim: Aim = Aim()
+    tries: int = 1
 
 
 def download(seen: Seen, launch: Launch) -> tuple[Job, Secret | None]:
@@ -39,7 +56,7 @@ def download(seen: Seen, launch: Launch) -> tuple[Job, Secret | None]:
         )  # fmt: skip
     container = _base(seen)
     container["args"] = [seen.uri, names.MODEL_MOUNT]
-    container["env"] = merged_env(container.get("env") or [], found.env, _ours(seen))
+    container["env"] = merged_env(container.get("env") or [], found.env, _ours(seen, launch.aim))
     container["volumeMounts"] = [_mount(seen, container), *found.mounts]
     return _job(seen, launch, container, list(found.volumes)), secret
 
@@ -67,14 +84,17 @@ def _base(seen: Seen) -> Json:
     return containers.without_secrets(container) if tenant else container
 
 
-def _ours(seen: Seen) -> list[Json]:
+def _ours(seen: Seen, aim: Aim) -> list[Json]:
     plain = {
         "FOREBAY_CACHE_ROOT": names.MODEL_MOUNT,
         "FOREBAY_STORAGE_KEY": seen.storage_key,
         "FOREBAY_MODEL": seen.status_key,
-        "FOREBAY_REVISION": seen.revision,
+        "FOREBAY_REVISION": aim.revision,
         "FOREBAY_MODEL_SIZE": _bytes(seen.cache.spec.get("modelSize")),
+        "FOREBAY_CACHE_UID": seen.cache.uid,
     }
+    if aim.refresh:
+        plain |= {"FOREBAY_REFRESH": "1", "FOREBAY_REFRESH_FOR": aim.refresh}
     env: list[Json] = [{"name": name, "value": value} for name, value in plain.items()]
     return [*env, {"name": "FOREBAY_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]
 
@@ -94,6 +114,11 @@ def _mount(seen: Seen, container: Json) -> Json:
         # A downloader that knows nothing of the cache writes aside; the agent adopts what it wrote.
         mount["subPath"] = f"{STAGING}/{seen.storage_key}"
     return mount
+
+
+def _numbers(launch: Launch) -> dict[str, str]:
+    found = {ATTEMPT_LABEL: str(launch.attempt), TRY_LABEL: str(launch.tries)}
+    return {**found, AIM_LABEL: launch.aim.label} if launch.aim.label else found
 
 
 def _job(seen: Seen, launch: Launch, container: Json, volumes: list[Json]) -> Job:
@@ -118,7 +143,7 @@ def _job(seen: Seen, launch: Launch, container: Json, volumes: list[Json]) -> Jo
         pod["serviceAccountName"] = account  # identities by token (IRSA, workload identity) work too
     job = Job.new(
         launch.name, seen.settings.job_namespace,
-        labels={**labels, **seen.owned_labels("download"), ATTEMPT_LABEL: str(launch.attempt)},
+        labels={**labels, **seen.owned_labels("download"), **_numbers(launch)},
         annotations=seen.owner_note(),
         spec={
             "backoffLimit": TRIES_PER_JOB,

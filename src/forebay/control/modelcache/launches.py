@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from forebay.api import names
+from forebay.api.kinds import Job
 from forebay.api.meta import Resource
-from forebay.api.serving import NodeState
+from forebay.api.states import NodeState
 from forebay.control.actions import Action, Create, Note
-from forebay.control.modelcache.job import Launch, download
-from forebay.control.modelcache.model import NodeView, Seen, attempt_of, finished, over_since
+from forebay.control.modelcache.job import Aim, Launch, download
+from forebay.control.modelcache.model import AIM_LABEL, NodeView, Seen, finished, over_since, try_of
 from forebay.control.volumes import Pair
 from forebay.control.when import epoch_s
 
 RETRY_FIRST_S, RETRY_MOST_S = 10.0, 600.0
 PUBLISH_S = 30.0  # a finished download is published by the agent within this time, or fetched again
+HEAL_FIRST_S = 2.0  # content that failed its check after a download; doubled, for disks that fail for good
 
 
 def download_pair(seen: Seen, group: str) -> Pair:
@@ -51,36 +53,73 @@ def made(items: Sequence[Resource], labels: Mapping[str, str]) -> list[Resource]
 
 def launches_of(seen: Seen, views: Sequence[NodeView]) -> tuple[list[Launch], dict[str, float]]:
     """Jobs to start now, and for the other nodes the moment of their next attempt."""
-    wanting = [v for v in views if v.ready and v.state is not NodeState.DOWNLOADED and not _running(v)]
-    due = {v.node: at for v in wanting if (at := _due(v)) > seen.now}
+    resolver = _resolver(seen, views)
+    wanting = [v for v in views if v.ready and not _running(v) and (_lacks(seen, v) or v.node == resolver)]
+    due = {v.node: at for v in wanting if (at := _due(seen, v, _aim(seen, v, resolver))) > seen.now}
     now = [v for v in wanting if v.node not in due]
     resolved = seen.revision or any(v.state is NodeState.DOWNLOADED for v in views)
     if not resolved:  # one node asks what the name means; the others fetch exactly that
         now = [] if any(_running(v) for v in views) else now[:1]
-    return [_launch(seen, view) for view in now], due
+    return [_launch(seen, view, _aim(seen, view, resolver)) for view in now], due
+
+
+def _lacks(seen: Seen, view: NodeView) -> bool:
+    return view.state is not NodeState.DOWNLOADED or view.is_outdated(seen.revision)
+
+
+def _resolver(seen: Seen, views: Sequence[NodeView]) -> str:
+    """The node that resolves the name anew, "" if that is not wanted: one with a copy, which fetches little."""
+    able = [v for v in views if v.ready]
+    if not seen.refresh_wanted or seen.refreshed_revision or not able:
+        return ""
+    return min(able, key=lambda v: (v.state is not NodeState.DOWNLOADED, v.node)).node
+
+
+def _aim(seen: Seen, view: NodeView, resolver: str) -> Aim:
+    return Aim(refresh=seen.refresh_wanted) if view.node == resolver else Aim(revision=seen.revision)
 
 
 def _running(view: NodeView) -> bool:
     return view.job is not None and not finished(view.job)
 
 
-def _due(view: NodeView) -> float:
-    if view.job is None:
+def _is_about(seen: Seen, view: NodeView, job: Job, aim: Aim) -> bool:
+    """Whether a Job was about what is wanted now; the very first asked before anybody knew the revision."""
+    label = job.labels.get(AIM_LABEL, "")
+    return label == aim.label or not (label or aim.refresh or view.is_outdated(seen.revision))
+
+
+def _is_damaged(view: NodeView) -> bool:
+    return view.reported.get("reason") == "Damaged"
+
+
+def _due(seen: Seen, view: NodeView, aim: Aim) -> float:
+    if view.job is None or not (_is_damaged(view) or _is_about(seen, view, view.job, aim)):
         return 0.0
-    since = epoch_s(over_since(view.job)) or 0.0
+    since, wait = epoch_s(over_since(view.job)) or 0.0, 2.0 ** min(try_of(view.job) - 1, 10)
+    if _is_damaged(view) and finished(view.job) == "Complete":
+        return since + min(RETRY_MOST_S, HEAL_FIRST_S * wait)
     if finished(view.job) == "Complete":
         return since + PUBLISH_S
-    return since + min(RETRY_MOST_S, RETRY_FIRST_S * 2.0 ** min(attempt_of(view.job) - 1, 10))
+    return since + min(RETRY_MOST_S, RETRY_FIRST_S * wait)
 
 
-def _launch(seen: Seen, view: NodeView) -> Launch:
+def _tries(seen: Seen, view: NodeView, aim: Aim) -> int:
+    """One more than before if the last Job failed at the same, or its content did not stay whole."""
+    if view.job is None or not _is_about(seen, view, view.job, aim):
+        return 1
+    return try_of(view.job) + 1 if _is_damaged(view) or finished(view.job) == "Failed" else 1
+
+
+def _launch(seen: Seen, view: NodeView, aim: Aim) -> Launch:
     attempt = view.attempts + 1
     plain, identity = (
         names.download_job(seen.name, view.node, attempt),
         f"{seen.cache.uid}/{view.node}/{attempt}",
     )
     name = names.fitting(plain, identity, dict.fromkeys(seen.taken, ""))
-    return Launch(node=view.node, claim=download_pair(seen, view.group).claim, attempt=attempt, name=name)
+    claim = download_pair(seen, view.group).claim
+    return Launch(view.node, claim, attempt, name, aim, _tries(seen, view, aim))
 
 
 def start(seen: Seen, launch: Launch) -> list[Action]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forebay.api import names
+from forebay.api import names, wishes
 from forebay.api.kinds import (
     ClusterStorageContainer,
     InferenceService,
@@ -40,6 +40,7 @@ async def look(
     found, sources = await _credentials(store, cache, settings)
     wanted = {str(g) for g in cache.spec.get("nodeGroups") or ()}
     groups = (await store.list(LocalModelNodeGroup)).items
+    sibling = await _sibling(store, cache, names.storage_key(_uri(cache), found.endpoint))
     return Seen(
         cache=cache, settings=settings, now=clock.now().timestamp(),
         groups={g.name: g for g in groups if g.name in wanted and not g.deleting},
@@ -53,7 +54,7 @@ async def look(
         services=await _services(store, cache),
         credentials=found, secrets=dict(sources.secrets),
         copies=await _copies(store, cache, mine, settings),
-        sibling_revision=await _sibling(store, cache, names.storage_key(_uri(cache), found.endpoint)),
+        sibling_revision=sibling[0], sibling_refreshed=sibling[1],
     )  # fmt: skip
 
 
@@ -104,8 +105,9 @@ async def _copies(
     return tuple(s for s in found if s is not None and s.labels.get(names.UID_LABEL) == cache.uid)
 
 
-async def _sibling(store: Store, cache: Resource, key: str) -> str:
-    """The revision that another cache of the same content was resolved to: one key, one revision."""
+async def _sibling(store: Store, cache: Resource, key: str) -> tuple[str, str]:
+    """The revision that another cache of the same content was resolved to, and the request that led to it: one
+    key, one revision."""
     everyone: list[Resource] = [
         *(await store.list(LocalModelCache)).items, *(await store.list(LocalModelNamespaceCache)).items,
     ]  # fmt: skip
@@ -113,8 +115,13 @@ async def _sibling(store: Store, cache: Resource, key: str) -> str:
         c for c in everyone
         if c.uid != cache.uid and c.status.get("revision") and c.status.get("storageKey") == key
     ]  # fmt: skip
-    oldest = min(same, key=lambda c: (str(c.meta.get("creationTimestamp")), c.uid), default=None)
-    return str(oldest.status["revision"]) if oldest else ""
+    same.sort(key=lambda c: (str(c.meta.get("creationTimestamp")), c.uid))
+    first = max(same, key=lambda c: wishes.moment(_refreshed(c)), default=None)  # of equals the oldest
+    return (str(first.status["revision"]), _refreshed(first)) if first else ("", "")
+
+
+def _refreshed(cache: Resource) -> str:
+    return str((cache.status.get("refresh") or {}).get("requested") or "")
 
 
 def _uri(cache: Resource) -> str:

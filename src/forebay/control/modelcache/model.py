@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from forebay.api import names
+from forebay.api import names, wishes
 from forebay.api.kinds import (
     ClusterStorageContainer,
     InferenceService,
@@ -19,11 +19,13 @@ from forebay.api.kinds import (
     Secret,
 )  # fmt: skip
 from forebay.api.meta import Json, Resource
-from forebay.api.serving import NodeState
+from forebay.api.states import NodeState
 from forebay.control.config import Settings
 from forebay.control.credentials import NO_INJECTION, Injection
 
 ATTEMPT_LABEL = "forebay.dev/attempt"
+TRY_LABEL = "forebay.dev/try"  # attempts since something was reached or asked anew: waits grow with it
+AIM_LABEL = "forebay.dev/aim"  # which revision or which refresh a Job is about
 OWNER_NOTE = "forebay.dev/owner"  # annotation "<namespace>/<name>" on what a cache owns
 
 
@@ -48,6 +50,7 @@ class Seen:
     secrets: Mapping[str, Secret] = field(default_factory=dict)  # sources of a tenant's credentials
     copies: tuple[Secret, ...] = ()  # Secrets made for this cache's Jobs
     sibling_revision: str = ""  # of another cache with the same storage key
+    sibling_refreshed: str = ""  # the request after which that revision was resolved
 
     @property
     def namespace(self) -> str:
@@ -83,8 +86,33 @@ class Seen:
     @property
     def revision(self) -> str:
         """The revision every node shall hold, or "" until it is known."""
+        if self.refreshed_revision:
+            return self.refreshed_revision
         known = str(self.cache.status.get("revision") or "")
+        if wishes.is_newer(self.sibling_refreshed, self.refresh_answered):
+            known = self.sibling_revision or known
         return known or self.sibling_revision or self._reported_revision()
+
+    @property
+    def refresh_answered(self) -> str:
+        """The last request to resolve the name anew that was answered."""
+        said = self.cache.status.get("refresh") or {}
+        return str(said.get("requested") or "") if said.get("revision") else ""
+
+    @property
+    def refresh_wanted(self) -> str:
+        """A request to resolve the name anew that nobody has answered yet, or ""."""
+        asked = self.cache.annotations.get(wishes.REFRESH, "").strip()
+        return asked if wishes.is_newer(asked, self.refresh_answered) else ""
+
+    @property
+    def refreshed_revision(self) -> str:
+        """What a node found for the request that waits, or ""."""
+        for model_node in sorted(self.model_nodes, key=lambda n: n.name) if self.refresh_wanted else ():
+            said = self.reported(model_node)
+            if said.get("revision") and not wishes.is_newer(self.refresh_wanted, said.get("refreshed")):
+                return str(said["revision"])
+        return ""
 
     def _reported_revision(self) -> str:
         for model_node in sorted(self.model_nodes, key=lambda n: n.name):
@@ -94,8 +122,16 @@ class Seen:
         return ""
 
     def reported(self, model_node: LocalModelNode) -> Json:
-        """What the agent says of this model beyond its state."""
-        return dict((model_node.status.get("models") or {}).get(self.status_key) or {})
+        """What the agent says of this model beyond its state; of an earlier cache of this name: nothing."""
+        said = dict((model_node.status.get("models") or {}).get(self.status_key) or {})
+        return {} if said.get("cacheUid", self.cache.uid) != self.cache.uid else said
+
+    def state_on(self, model_node: LocalModelNode) -> str:
+        """The model's state in the agent's words; "" where it speaks of an earlier cache of this name."""
+        said = (model_node.status.get("models") or {}).get(self.status_key) or {}
+        if said.get("cacheUid", self.cache.uid) != self.cache.uid:
+            return ""
+        return str((model_node.status.get("modelStatus") or {}).get(self.status_key) or "")
 
     def entry_of(self, model_node: LocalModelNode) -> Json | None:
         """This cache's entry in the node's list."""
@@ -135,6 +171,11 @@ class NodeView:
     job: Job | None = None  # the newest
     attempts: int = 0
 
+    def is_outdated(self, revision: str) -> bool:
+        """Whether it holds a copy, but of another revision than the one wanted."""
+        holds = self.reported.get("revision")
+        return self.state is NodeState.DOWNLOADED and bool(revision and holds) and holds != revision
+
 
 def entries(model_node: LocalModelNode) -> list[Json]:
     """spec.localModels."""
@@ -145,6 +186,12 @@ def attempt_of(job: Job) -> int:
     """Which try a download Job is; 1 for one that does not say."""
     text = job.labels.get(ATTEMPT_LABEL, "1")
     return int(text) if text.isdigit() else 1
+
+
+def try_of(job: Job) -> int:
+    """How many tries in a row this Job is the last of."""
+    text = job.labels.get(TRY_LABEL, "")
+    return int(text) if text.isdigit() else attempt_of(job)
 
 
 def finished(job: Job) -> str:

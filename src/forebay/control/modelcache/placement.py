@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from forebay.api import names
+from forebay.api import names, wishes
 from forebay.api.affinity import matches_node, ready
 from forebay.api.kinds import Job, LocalModelNode, LocalModelNodeGroup, Node
 from forebay.api.meta import Json
-from forebay.api.serving import ModelState, NodeState
+from forebay.api.states import ModelState, NodeState
 from forebay.control.actions import Action, Create, Replace
 from forebay.control.modelcache.model import NodeView, Seen, attempt_of, entries, finished
 from forebay.control.volumes import group_terms
 
-_STATES = {
+_STATES: dict[str, NodeState] = {
     ModelState.DOWNLOADED: NodeState.DOWNLOADED,
     ModelState.DOWNLOADING: NodeState.DOWNLOADING,
     ModelState.ERROR: NodeState.ERROR,
@@ -60,7 +60,7 @@ def view_of(seen: Seen, node: Node, group: str) -> NodeView:
 def _state(seen: Seen, node: Node, model_node: LocalModelNode | None, job: Job | None) -> NodeState:
     if not ready(node):
         return NodeState.NOT_READY
-    said = ((model_node.status.get("modelStatus") or {}) if model_node else {}).get(seen.status_key, "")
+    said = seen.state_on(model_node) if model_node else ""
     known = model_node is not None and seen.entry_of(model_node) is not None
     state = _STATES.get(said, NodeState.PENDING) if known else NodeState.PENDING
     if state is not NodeState.DOWNLOADED and job is not None and finished(job) == "Failed":
@@ -73,7 +73,7 @@ def entry_actions(seen: Seen, homes: Mapping[str, str]) -> list[Action]:
     found: list[Action] = []
     there = {n.name: n for n in seen.model_nodes}
     for node in sorted(homes):
-        wanted = _entry(seen, homes[node])
+        wanted = _entry(seen, node, homes[node])
         if node not in there:
             if not seen.credentials.problem:
                 found.append(Create(LocalModelNode.new(node, spec={"localModels": [wanted]})))
@@ -87,7 +87,7 @@ def entry_actions(seen: Seen, homes: Mapping[str, str]) -> list[Action]:
     return found + [dropped(seen, n) for n in holding(seen) if n.name not in homes]
 
 
-def _entry(seen: Seen, group: str) -> Json:
+def _entry(seen: Seen, node: str, group: str) -> Json:
     entry: Json = {"sourceModelUri": seen.uri, "modelName": seen.name}
     if seen.namespace:
         entry["namespace"] = seen.namespace
@@ -99,7 +99,9 @@ def _entry(seen: Seen, group: str) -> Json:
         entry["storageKey"] = seen.storage_key
     if seen.revision:
         entry["revision"] = seen.revision
-    return entry
+    if seen.cache.uid:
+        entry["cacheUid"] = seen.cache.uid
+    return {**entry, **wishes.for_node(seen.cache.annotations, node)}
 
 
 def holding(seen: Seen) -> list[LocalModelNode]:

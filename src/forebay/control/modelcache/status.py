@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from forebay.api import wishes
 from forebay.api.conditions import Condition, find, merged, no, yes
 from forebay.api.meta import Json, Resource
-from forebay.api.serving import NodeState
+from forebay.api.states import NodeState
 from forebay.control.actions import Note
 from forebay.control.modelcache.model import NodeView, Seen, finished
 from forebay.control.when import rfc3339
@@ -34,15 +35,29 @@ def status(
         found["bytes"] = size
     if progress := _overall(views):
         found["progress"] = progress
+    if refresh := _refresh(seen, views):
+        found["refresh"] = refresh
     if seen.services:
         found["inferenceServices"] = [
             {"namespace": s.namespace, "name": s.name} for s in sorted(seen.services, key=lambda s: s.key)
         ]
-    claims = (_ready(seen, views, trouble), _progressing(views, due))
+    claims = (_ready(seen, views, trouble), _progressing(seen, views, due))
     found["conditions"] = merged(
         seen.cache.status.get("conditions"), claims, now=rfc3339(seen.now), generation=seen.cache.generation
     )
     return found
+
+
+def _refresh(seen: Seen, views: Sequence[NodeView]) -> Json:
+    """The answer to the last request to resolve the name anew; without a revision until there is one."""
+    asked, before = seen.refresh_wanted, dict(seen.cache.status.get("refresh") or {})
+    if not asked:
+        inherited = wishes.is_newer(seen.sibling_refreshed, seen.refresh_answered)
+        return {"requested": seen.sibling_refreshed, "revision": seen.revision} if inherited else before
+    if seen.refreshed_revision:
+        return {"requested": asked, "revision": seen.refreshed_revision}
+    why = next((str(v.reported["refused"]) for v in views if v.reported.get("refused")), "")
+    return {"requested": asked, **({"message": why} if why else {})}
 
 
 def notes(seen: Seen, views: Sequence[NodeView]) -> list[Note]:
@@ -132,13 +147,17 @@ def _ready(seen: Seen, views: Sequence[NodeView], trouble: Condition | None) -> 
     return no("Ready", "Downloading", counted)
 
 
-def _progressing(views: Sequence[NodeView], due: Mapping[str, float]) -> Condition:
+def _progressing(seen: Seen, views: Sequence[NodeView], due: Mapping[str, float]) -> Condition:
     busy = [v for v in views if v.state in (NodeState.DOWNLOADING, NodeState.PENDING)]
     if busy:
         return yes("Progressing", "Downloading", f"on {', '.join(sorted(v.node for v in busy))}")
     if due:
         first = min(due.values())
         return yes("Progressing", "WaitingToRetry", f"the next attempt is at {rfc3339(first)}")
+    old = [v.node for v in views if v.is_outdated(seen.revision)]
+    if old or seen.refresh_wanted and not seen.refreshed_revision:
+        where = f"still on {', '.join(sorted(old))}" if old else "what the name means now is asked"
+        return yes("Progressing", "Refreshing", f"{where}; until then the earlier revision serves")
     return no("Progressing", "Settled", "nothing is being downloaded")
 
 
