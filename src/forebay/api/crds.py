@@ -6,9 +6,9 @@ kinds are ours.
 
 from __future__ import annotations
 
+from forebay.api import ours
 from forebay.api.kinds import OURS
 from forebay.api.meta import Json, Resource
-from forebay.api.serving import SCHEMAS
 
 
 def _column(name: str, path: str, type_: str = "string", *, priority: int = 0) -> Json:
@@ -75,7 +75,7 @@ def crd(kind: type[Resource]) -> Json:
         names["shortNames"] = list(kind.short)
     version: Json = {
         "name": kind.version, "served": True, "storage": True,
-        "schema": {"openAPIV3Schema": SCHEMAS[kind]},
+        "schema": {"openAPIV3Schema": ours.schemas()[kind]},
         "additionalPrinterColumns": list(COLUMNS[kind.kind]),
     }  # fmt: skip
     if kind.has_status:

@@ -7,45 +7,11 @@ condition.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Literal
 
 from forebay.api.pods import ContainerFields, PodFields
+from forebay.api.states import ISVC_NAME_PATTERN, FailureReason, ServedState, Transition
 from forebay.api.structural import Fields, Free, FreeList, Int32, Int64, Strings, Time, described
-
-NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
-
-
-class ModelState(StrEnum):
-    """status.modelStatus.states.*"""
-
-    NONE = ""
-    PENDING = "Pending"
-    STANDBY = "Standby"
-    LOADING = "Loading"
-    LOADED = "Loaded"
-    FAILED_TO_LOAD = "FailedToLoad"
-
-
-class Transition(StrEnum):
-    """status.modelStatus.transitionStatus"""
-
-    NONE = ""
-    UP_TO_DATE = "UpToDate"
-    IN_PROGRESS = "InProgress"
-    BLOCKED = "BlockedByFailedLoad"
-    INVALID_SPEC = "InvalidSpec"
-
-
-class FailureReason(StrEnum):
-    """status.modelStatus.lastFailureInfo.reason"""
-
-    MODEL_LOAD_FAILED = "ModelLoadFailed"
-    RUNTIME_UNHEALTHY = "RuntimeUnhealthy"
-    RUNTIME_DISABLED = "RuntimeDisabled"
-    NO_SUPPORTING_RUNTIME = "NoSupportingRuntime"
-    RUNTIME_NOT_RECOGNIZED = "RuntimeNotRecognized"
-    INVALID_PREDICTOR_SPEC = "InvalidPredictorSpec"
 
 
 class ModelFormat(Fields):
@@ -155,7 +121,7 @@ class Component(PodFields):
 class Predictor(Component):
     """spec.predictor"""
 
-    name: str | None = described(None, pattern=NAME_PATTERN)
+    name: str | None = described(None, pattern=ISVC_NAME_PATTERN)
     model: Model | None = None
     storage_container_name: str | None = None
     worker_spec: Free | None = None
@@ -169,12 +135,6 @@ class Predictor(Component):
     tensorflow: LegacyModel | None = None
     triton: LegacyModel | None = None
     xgboost: LegacyModel | None = None
-
-
-LEGACY = (
-    "sklearn", "xgboost", "tensorflow", "pytorch", "triton", "onnx", "huggingface", "pmml", "lightgbm",
-    "paddle",
-)  # fmt: skip
 
 
 class Explainer(Component):
@@ -221,8 +181,8 @@ class Copies(Fields):
 class States(Fields):
     """modelStatus.states"""
 
-    active_model_state: ModelState = ModelState.PENDING
-    target_model_state: ModelState | None = None
+    active_model_state: ServedState = ServedState.PENDING
+    target_model_state: ServedState | None = None
 
 
 class Failure(Fields):

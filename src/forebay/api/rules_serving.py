@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 
 from forebay.api import kinds, names
 from forebay.api.admission import Check, Look, Review
-from forebay.api.isvc import NAME_PATTERN
 from forebay.api.meta import Json, Key, Resource
 from forebay.api.schema.causes import Cause, invalid, missing
+from forebay.api.states import ISVC_NAME_PATTERN
 from forebay.errors import Denied
 
 _CACHES = (kinds.LocalModelCache, kinds.LocalModelNamespaceCache)
@@ -102,13 +102,13 @@ def service_rules(review: Review) -> Iterable[Cause]:
     if review.kind is not kinds.InferenceService or review.verb not in ("create", "update"):
         return
     name = str(review.new["metadata"].get("name") or "")
-    if not re.fullmatch(NAME_PATTERN, name):
+    if not re.fullmatch(ISVC_NAME_PATTERN, name):
         yield invalid(
             "metadata.name",
             name,
             "the InferenceService name must consist of lower case alphanumeric "
             "characters or '-', start with a letter and end with a letter or digit "
-            f"(regex used for validation is '{NAME_PATTERN}')",
+            f"(regex used for validation is '{ISVC_NAME_PATTERN}')",
         )
     elif len(name) > _SERVICE_NAME_MAX:
         yield invalid("metadata.name", name, f"must be no more than {_SERVICE_NAME_MAX} characters")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from forebay.api.meta import Json
-from forebay.api.serving import ModelState
+from forebay.api.states import ModelState
 from forebay.cache.reservations import Reservation
 from forebay.node.decide import Copy, Entry, Seen
 

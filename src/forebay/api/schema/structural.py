@@ -10,8 +10,8 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+from forebay.api import ours
 from forebay.api.meta import Json, Resource
-from forebay.api.serving import SCHEMAS
 
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
 EMBEDDED = "x-kubernetes-embedded-resource"
@@ -25,7 +25,7 @@ def openapi_schema(kind: type[Resource]) -> Json | None:
     carried = getattr(kind, "openapi", None)
     if carried is not None:
         return carried  # type: ignore[no-any-return]
-    return SCHEMAS.get(kind)
+    return ours.schemas().get(kind)
 
 
 def _known(schema: Json, key: str, root: bool) -> tuple[bool, Json | None]:

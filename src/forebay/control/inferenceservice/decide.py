@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from forebay.api import names
-from forebay.api.isvc import FailureReason
 from forebay.api.kinds import Deployment, PersistentVolumeClaim
 from forebay.api.meta import Json, Resource
+from forebay.api.states import FailureReason
 from forebay.control.actions import Action, Create, Note, Replace, delete
 from forebay.control.inferenceservice import children
 from forebay.control.inferenceservice.model import PLAN_NOTE, ROLLOUT_NOTE, Plan, Seen, plan_of

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forebay.api.isvc import FailureReason, ModelState
 from forebay.api.kinds import Deployment, Pod
 from forebay.api.meta import Json
+from forebay.api.states import FailureReason, ServedState
 from forebay.control.inferenceservice.storage import INITIALIZER
 
 _TROUBLED = (
@@ -49,7 +49,7 @@ class PodsView:
 
     ready: int
     failed: int
-    target: ModelState
+    target: ServedState
     failure: PodFailure | None
     phase: str = ""
     message: str = ""
@@ -66,9 +66,9 @@ def pods_view(pods: Sequence[Pod], deployment: Deployment | None) -> PodsView:
     newest = alive[-1] if alive else None
     rolled = deployment is not None and _rolled_out(deployment)
     if ready and rolled and ready >= wanted:
-        target = ModelState.LOADED
+        target = ServedState.LOADED
     else:
-        target = _state(newest, failures) if newest is not None else ModelState.PENDING
+        target = _state(newest, failures) if newest is not None else ServedState.PENDING
     shown = failures.get(newest.name) if newest is not None else None
     phase, message = _waiting(newest) if newest is not None else ("", "")
     return PodsView(
@@ -93,17 +93,17 @@ def _rolled_out(deployment: Deployment) -> bool:
     ) >= int(deployment.spec.get("replicas") or 0)
 
 
-def _state(pod: Pod, failures: dict[str, PodFailure]) -> ModelState:
+def _state(pod: Pod, failures: dict[str, PodFailure]) -> ServedState:
     if _ready(pod):
-        return ModelState.LOADED
+        return ServedState.LOADED
     if pod.name in failures:
-        return ModelState.FAILED_TO_LOAD
+        return ServedState.FAILED_TO_LOAD
     statuses = [
         *(pod.status.get("initContainerStatuses") or []),
         *(pod.status.get("containerStatuses") or []),
     ]
     started = any((s.get("state") or {}).get("running") for s in statuses)
-    return ModelState.LOADING if started else ModelState.PENDING
+    return ServedState.LOADING if started else ServedState.PENDING
 
 
 def _ready(pod: Pod) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forebay.api import names
-from forebay.api.isvc import LEGACY
 from forebay.api.kinds import InferenceService
 from forebay.api.meta import Json
+from forebay.api.states import LEGACY_PREDICTORS
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Predictor:
 def predictor_of(service: InferenceService) -> Predictor:
     """The predictor of a service; never raises."""
     raw = service.spec.get("predictor") or {}
-    given = [name for name in ("model", *LEGACY) if raw.get(name) is not None]
+    given = [name for name in ("model", *LEGACY_PREDICTORS) if raw.get(name) is not None]
     if len(given) > 1:
         return Predictor(raw, None, f"spec.predictor has {' and '.join(given)}; keep exactly one")
     if not given:

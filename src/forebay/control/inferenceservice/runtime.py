@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forebay.api.isvc import FailureReason
 from forebay.api.meta import Json, Resource
+from forebay.api.states import FailureReason
 
 _PROTOCOLS = ("v1", "v2", "grpc-v1", "grpc-v2")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from forebay.api import names
 from forebay.api.conditions import Condition, find, merged, no, without, yes
-from forebay.api.isvc import FailureReason, ModelState, Transition
 from forebay.api.kinds import ClusterServingRuntime, Deployment, InferenceService
 from forebay.api.meta import Json, Resource
+from forebay.api.states import FailureReason, ServedState, Transition
 from forebay.control.config import Settings
 from forebay.control.inferenceservice.model import Plan, Seen
 from forebay.control.inferenceservice.pods import PodsView, pods_view
@@ -182,7 +182,7 @@ def _model_status(seen: Seen, outcome: Outcome, view: PodsView) -> Json:
             "reason": str(outcome.reason or FailureReason.INVALID_PREDICTOR_SPEC),
             "message": outcome.problem,
         }
-        held = ModelState.LOADED if view.ready else ModelState.PENDING
+        held = ServedState.LOADED if view.ready else ServedState.PENDING
         return {
             "transitionStatus": str(Transition.INVALID_SPEC),
             "lastFailureInfo": failure,
@@ -190,10 +190,10 @@ def _model_status(seen: Seen, outcome: Outcome, view: PodsView) -> Json:
         }
     target = view.target
     transition = {
-        ModelState.LOADED: Transition.UP_TO_DATE,
-        ModelState.FAILED_TO_LOAD: Transition.BLOCKED,
+        ServedState.LOADED: Transition.UP_TO_DATE,
+        ServedState.FAILED_TO_LOAD: Transition.BLOCKED,
     }.get(target, Transition.IN_PROGRESS)
-    active = str(ModelState.LOADED if view.ready else ModelState.NONE)
+    active = str(ServedState.LOADED if view.ready else ServedState.NONE)
     found: Json = {
         "transitionStatus": str(transition),
         "states": {"activeModelState": active, "targetModelState": str(target)},

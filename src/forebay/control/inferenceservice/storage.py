@@ -10,7 +10,7 @@ from forebay.api import names
 from forebay.api.affinity import ready as node_ready
 from forebay.api.kinds import ClusterStorageContainer
 from forebay.api.meta import Json, Resource
-from forebay.api.serving import NodeState
+from forebay.api.states import NodeState
 from forebay.control import containers
 from forebay.control.credentials import Injection, decoded, injection, merged_env
 from forebay.control.inferenceservice.model import Plan, Seen

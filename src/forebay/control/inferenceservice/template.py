@@ -11,16 +11,15 @@ import json
 import re
 from collections.abc import Mapping
 
-from forebay.api import names
+from forebay.api import names, ours
 from forebay.api.kinds import InferenceService
 from forebay.api.meta import Json, Resource
-from forebay.api.pods import ContainerFields, PodFields
 from forebay.control.credentials import merged_env
 from forebay.control.inferenceservice.predictor import Predictor
 
 DEFAULT_PORT = 8080
-CONTAINER_KEYS = tuple(str(f.alias) for f in ContainerFields.model_fields.values())
-POD_KEYS = tuple(str(f.alias) for f in PodFields.model_fields.values())
+CONTAINER_KEYS = ours.container_keys()
+POD_KEYS = ours.pod_keys()
 _BY = {"volumes": "name", "imagePullSecrets": "name", "initContainers": "name", "resourceClaims": "name"}
 _VARIABLE = re.compile(r"\{\{\s*\.(Name|Namespace|(?:Labels|Annotations)\.[\w./-]+)\s*\}\}")
 _HIDDEN = ("internal.serving.kserve.io/", "kubectl.kubernetes.io/", "forebay.dev/")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from forebay.api import names
 from forebay.api.kinds import LocalModelNode, Node
 from forebay.api.meta import Json
-from forebay.api.serving import ModelState
+from forebay.api.states import ModelState
 from forebay.control.actions import Action, Replace, delete
 
 
