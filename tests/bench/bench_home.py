@@ -94,9 +94,8 @@ def start_and_kill(bench: Bench) -> None:
             home.process.wait()
             until(lambda pids=pids: not any(map(alive, pids)), "the end of all processes")
             gone.append(time.monotonic() - began)
-    bench.table.add(
-        "`forebay up` to first API answer", fresh, "s", demand=1.5, note="fresh folder, no keys yet"
-    )
+    add = bench.table.add
+    add("`forebay up` to first API answer", fresh, "s", demand=1.5, note="fresh folder, no keys yet")
     add("the same, in a folder that is there", again, "s", demand=1.5)
     add("kill -9 of the home to the last process gone", gone, "s", demand=1.0)
 
@@ -373,9 +372,8 @@ def main() -> None:
     parser.add_argument("--filler-mb", type=int, default=2000)
     args = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="forebay-bench-"))
-    table = Table(
-        f"The home, medians of {args.rounds} or more runs; the model is 98 MB and {args.filler_mb} MB of filler"
-    )
+    title = f"The home, medians of {args.rounds} or more runs; a model of 98 MB and {args.filler_mb} MB of filler"
+    table = Table(title)
     try:
         with world.hub(filled(work / "hub", args.filler_mb), gated=(REPO,), token=TOKEN) as hub:
             bench = Bench(table, args.rounds, work, hub.url)
