@@ -1,17 +1,17 @@
-"""What people ask of a cache beyond its spec, and where the answer stands: annotations, so any client can ask.
+"""What people ask of a cache beyond its spec, and where the answer stands: annotations, so any client asks.
 
-| annotation | on | value | who acts | answer |
+| annotation `forebay.dev/...` | on | value | who acts | answer in status |
 |---|---|---|---|---|
-| `forebay.dev/pinned` | cache | "true" | agents: never evicted | LocalModelNode status.models[m].pinned |
-| `forebay.dev/refresh-requested` | cache | RFC 3339 time | control: resolves the name anew | cache status.refresh |
-| `forebay.dev/verify-requested` | cache | RFC 3339 time | agents: hash every file | status.models[m].verified |
-| `forebay.dev/warm-requested` | cache | RFC 3339 time | agents: into the page cache | status.models[m].warmed |
-| `forebay.dev/verify-node`, `.../warm-node` | cache | node name | only that node | as above |
-| `forebay.dev/gc-requested` | LocalModelNode | RFC 3339 time | agents: collect | status.groups[g].collected |
+| `pinned` | cache | "true" | agents: never evicted | LocalModelNode: models[m].pinned |
+| `refresh-requested` | cache | RFC 3339 time | control: resolves the name anew | cache: refresh |
+| `verify-requested` | cache | RFC 3339 time | agents: hash every file | models[m].verified |
+| `warm-requested` | cache | RFC 3339 time | agents: into the page cache | models[m].warmed |
+| `verify-node`, `warm-node` | cache | node name | only that node | as above |
+| `gc-requested` | LocalModelNode | RFC 3339 time | agents: collect | groups[g].collected |
 
 Control copies what concerns agents into the cache's entry in LocalModelNode.spec (fields `pinned`,
-`verifyRequested`, `warmRequested`, `cacheUid`). An answer repeats the request's time as `requested`: asked once,
-done once, whoever restarts in between. A later time asks again; an earlier one asks nothing.
+`verifyRequested`, `warmRequested`, `cacheUid`). An answer repeats the request's time as `requested`: asked
+once, done once, whoever restarts in between. A later time asks again; an earlier one asks nothing.
 """
 
 from __future__ import annotations

@@ -22,24 +22,27 @@ from forebay.kit.failpoints import failpoint
 @dataclass(frozen=True)
 class Note:
     """A blob that did not hash to its name: what was found instead, when (seconds since 1970), and whose it
-    was.
+    was. `paths` are its names in those models, `wish` the request that led to the check ("" for none).
     """
 
     digest: str
     found: str
     at: float
     keys: tuple[str, ...]
+    paths: tuple[str, ...] = ()
+    wish: str = ""
 
 
-def set_aside(root: Root, digest: str, found: str) -> Note:
+def set_aside(root: Root, digest: str, found: str, *, wish: str = "") -> Note:
     """Take a bad blob out of service: note, then views, then manifests, then the blob itself.
 
     Its views go even if they are in use: a pod that opens a file anew must not get bytes that are known to be
     wrong.
     """
     with root.locked():
-        keys = tuple(m.key for m in manifests.find_all(root) if digest in m.blobs)
-        note = Note(digest, found, root.now(), keys)
+        models = [m for m in manifests.find_all(root) if digest in m.blobs]
+        paths = {f.path for m in models for f in m.files if f.sha256 == digest}
+        note = Note(digest, found, root.now(), tuple(m.key for m in models), tuple(sorted(paths)), wish)
         put(root.disk, _free_name(root, digest, ".note.json"), json.dumps(asdict(note)).encode())
         failpoint("cache.damage.noted")
         _move(root, note)
@@ -53,7 +56,8 @@ def notes(root: Root) -> list[Note]:
         if name.endswith(".note.json") and not name.startswith("."):
             try:
                 raw = json.loads(read(root.disk, root.layout.damaged / name))
-                found.append(Note(raw["digest"], raw["found"], raw["at"], tuple(raw["keys"])))
+                more = (tuple(raw.get("paths", ())), str(raw.get("wish", "")))
+                found.append(Note(raw["digest"], raw["found"], raw["at"], tuple(raw["keys"]), *more))
             except (ValueError, KeyError, TypeError):
                 continue
     return found

@@ -29,6 +29,11 @@ class Entitlement:
     at: float
     pod_uid: str = ""
     withdrawn: bool = False
+    cache_uid: str = ""
+
+    def is_of(self, cache_uid: str) -> bool:
+        """Whether the cache with this uid has shown it; a cache made anew under the same name has its own."""
+        return not (self.cache_uid and cache_uid) or self.cache_uid == cache_uid
 
 
 def record(root: Root, entitlement: Entitlement) -> None:

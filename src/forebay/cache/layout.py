@@ -70,6 +70,11 @@ class Layout:
         return self.ours / "evicted"
 
     @property
+    def collected(self) -> Path:
+        """The answer to the last request to collect."""
+        return self.ours / "collected.json"
+
+    @property
     def views(self) -> Path:
         """Marks of the views that we made: no other folder under models/ is ever removed."""
         return self.ours / "views"

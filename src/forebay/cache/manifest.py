@@ -33,7 +33,8 @@ class Manifest:
 
     `endpoint` is "" for the scheme's default server. `created`, `verified` and `last_used` are seconds since
     1970. `pinned` is an administrator's wish that it is never evicted. `phases` are seconds of the pull by
-    phase, `sources` bytes by origin.
+    phase, `sources` bytes by origin. `verified_for`, `warmed_for` and `refreshed_for` are the requests (their
+    times, as given) that were last answered; `resident` is the share found in memory after the last warming.
     """
 
     key: str
@@ -47,6 +48,11 @@ class Manifest:
     pinned: bool = False
     phases: dict[str, float] = field(default_factory=dict)
     sources: dict[str, int] = field(default_factory=dict)
+    verified_for: str = ""
+    warmed_for: str = ""
+    warmed: float = 0.0
+    resident: float | None = None
+    refreshed_for: str = ""
 
     def __post_init__(self) -> None:
         checked_key(self.key)

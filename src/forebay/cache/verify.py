@@ -12,20 +12,30 @@ from forebay.cache.manifest import Manifest
 from forebay.cache.root import Root
 
 
-def check(root: Root, manifest: Manifest, *, pause: Callable[[int], None] = lambda count: None) -> list[Note]:
+def check(
+    root: Root, manifest: Manifest, *, pause: Callable[[int], None] = lambda count: None, wish: str = ""
+) -> list[Note]:
     """Hash every blob of a model; returns notes on those set aside.
 
     `pause(bytes)` is called after each block, so that a caller can keep this slow. A clean pass is noted in
-    the manifest.
+    the manifest, and so is the request that it answers (`wish`): content that replaces damaged content is
+    checked in its turn before the request counts as answered.
     """
     bad: list[Note] = []
     for digest in sorted(manifest.blobs):
         found = _hashed(root, digest, pause)
         if found and found != digest:
-            bad.append(damage.set_aside(root, digest, found))
+            bad.append(damage.set_aside(root, digest, found, wish=wish))
     if not bad:
-        manifests.amend(root, manifest.key, lambda now: dataclasses.replace(now, verified=root.now()))
+        manifests.amend(root, manifest.key, lambda now: _checked(root, manifest, now, wish))
     return bad
+
+
+def _checked(root: Root, seen: Manifest, now: Manifest, wish: str) -> Manifest:
+    """Another revision may have taken the model's place while its files were read."""
+    if now.content != seen.content:
+        return now
+    return dataclasses.replace(now, verified=root.now(), verified_for=wish or now.verified_for)
 
 
 def oldest(root: Root, *, before: float) -> Manifest | None:

@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from forebay.api.names import storage_key
@@ -48,12 +48,15 @@ class Wish:
     size: int = 0
     pod_uid: str = ""
     refresh: bool = False
+    refresh_for: str = ""
+    cache_uid: str = ""
     room_wait_s: float = ROOM_WAIT_S
 
     @classmethod
     def from_env(cls, uri: str, env: Mapping[str, str]) -> Wish:
-        """FOREBAY_CACHE_ROOT, _STORAGE_KEY, _MODEL, _REVISION, _MODEL_SIZE, _POD_UID, _REFRESH (1: take what
-        the name means now even if the model is here), _ROOM_WAIT_S. Raises Invalid.
+        """FOREBAY_CACHE_ROOT, _STORAGE_KEY, _MODEL, _REVISION, _MODEL_SIZE, _POD_UID, _CACHE_UID, _REFRESH
+        (1: take what the name means now even if the model is here), _REFRESH_FOR (the request's time, noted
+        in the manifest as its answer), _ROOM_WAIT_S. Raises Invalid.
         """
         try:
             size, wait_s = (
@@ -71,6 +74,8 @@ class Wish:
             size=size,
             pod_uid=env.get("FOREBAY_POD_UID", ""),
             refresh=env.get("FOREBAY_REFRESH") == "1",
+            refresh_for=env.get("FOREBAY_REFRESH_FOR", ""),
+            cache_uid=env.get("FOREBAY_CACHE_UID", ""),
             room_wait_s=wait_s,
         )
 
@@ -140,13 +145,20 @@ class _Work:
         source, listing = self._resolve(manifests.find(self.root, key))
         self.seconds["resolve"] = time.monotonic() - started
         with self.root.disk.lock(self.root.layout.part_lock(key), OTHER_PULL_WAIT_S):
-            manifest = self._here(key, listing) or self._fetch(key, source, listing, asker)
+            manifest = self._kept(self._here(key, listing)) or self._fetch(key, source, listing, asker)
         failpoint("pull.cached.published")
         if self.wish.model:
             entitled.record(self.root, entitled.Entitlement(
                 self.wish.model, key, manifest.uri, manifest.revision, manifest.endpoint, self.root.now(),
-                self.wish.pod_uid))  # fmt: skip
+                self.wish.pod_uid, cache_uid=self.wish.cache_uid))  # fmt: skip
         return manifest
+
+    def _kept(self, manifest: Manifest | None) -> Manifest | None:
+        """What is here stays; a request to resolve the name anew is answered by saying so."""
+        if manifest is None or not self.wish.refresh_for:
+            return manifest
+        answer = self.wish.refresh_for
+        return manifests.amend(self.root, manifest.key, lambda now: replace(now, refreshed_for=answer))
 
     def _resolve(self, known: Manifest | None) -> tuple[Source, Listing]:
         """The listing of the pinned revision; for what is here, any answer shows that we may have it."""
@@ -195,7 +207,7 @@ class _Work:
             key, redacted(self.wish.uri), listing.revision, files, listing.endpoint,
             created=self.root.now(), last_used=self.root.now(),
             phases={name: round(s, 4) for name, s in {**report.seconds, **self.seconds}.items()},
-            sources=dict(report.bytes_by_origin),
+            sources=dict(report.bytes_by_origin), refreshed_for=self.wish.refresh_for,
         )  # fmt: skip
         manifests.publish(self.root, manifest)
         return manifest

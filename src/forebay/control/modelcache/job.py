@@ -19,7 +19,7 @@ TRIES_PER_JOB = 2  # pod restarts within one Job; longer waits and reasons are o
 
 @dataclass(frozen=True)
 class Aim:
-    """What a download is about: a revision ("" while nobody knows one), or a request to resolve the name anew."""
+    """What a download is about: a revision ("" while nobody knows one), or a request to resolve anew."""
 
     revision: str = ""
     refresh: str = ""

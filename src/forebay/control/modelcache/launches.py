@@ -68,7 +68,7 @@ def _lacks(seen: Seen, view: NodeView) -> bool:
 
 
 def _resolver(seen: Seen, views: Sequence[NodeView]) -> str:
-    """The node that resolves the name anew, "" if that is not wanted: one with a copy, which fetches little."""
+    """The node that resolves the name anew, "" if none is to: one with a copy, which fetches little."""
     able = [v for v in views if v.ready]
     if not seen.refresh_wanted or seen.refreshed_revision or not able:
         return ""

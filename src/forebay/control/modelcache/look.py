@@ -106,8 +106,8 @@ async def _copies(
 
 
 async def _sibling(store: Store, cache: Resource, key: str) -> tuple[str, str]:
-    """The revision that another cache of the same content was resolved to, and the request that led to it: one
-    key, one revision."""
+    """The revision that another cache of the same content was resolved to, and the request that led to it:
+    one key, one revision."""
     everyone: list[Resource] = [
         *(await store.list(LocalModelCache)).items, *(await store.list(LocalModelNamespaceCache)).items,
     ]  # fmt: skip

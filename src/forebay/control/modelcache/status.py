@@ -155,7 +155,7 @@ def _progressing(seen: Seen, views: Sequence[NodeView], due: Mapping[str, float]
         first = min(due.values())
         return yes("Progressing", "WaitingToRetry", f"the next attempt is at {rfc3339(first)}")
     old = [v.node for v in views if v.is_outdated(seen.revision)]
-    if old or seen.refresh_wanted and not seen.refreshed_revision:
+    if old or (seen.refresh_wanted and not seen.refreshed_revision):
         where = f"still on {', '.join(sorted(old))}" if old else "what the name means now is asked"
         return yes("Progressing", "Refreshing", f"{where}; until then the earlier revision serves")
     return no("Progressing", "Settled", "nothing is being downloaded")
