@@ -371,6 +371,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--filler-mb", type=int, default=2000)
     args = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # programs are installed with their bytecode
     work = Path(tempfile.mkdtemp(prefix="forebay-bench-"))
     title = f"The home, medians of {args.rounds} or more runs; a model of 98 MB and {args.filler_mb} MB of filler"
     table = Table(title)
