@@ -16,7 +16,9 @@ from pathlib import Path
 import openai
 import pytest
 from tests.fakes.program import LLAMA, Program, running
-from tests.fakes.smollm2 import smollm2
+
+from forebay.cli import smollm2
+from forebay.errors import Unavailable
 
 QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
 
@@ -24,8 +26,8 @@ QUESTION = [{"role": "user", "content": "What is the capital of France? Answer i
 @pytest.fixture(scope="module")
 def model() -> Path:
     try:
-        return smollm2()
-    except OSError as error:
+        return smollm2.ensure()
+    except Unavailable as error:
         pytest.skip(str(error))
 
 
