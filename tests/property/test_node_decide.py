@@ -7,13 +7,16 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.api.wishes import moment
 from forebay.cache.evict import Space
 from forebay.cache.reservations import Reservation
 from forebay.node.decide import (
     Adopt,
     Answer,
     Ask,
+    Check,
     Collect,
+    Collected,
     Copy,
     DropStaged,
     Entitle,
@@ -24,6 +27,7 @@ from forebay.node.decide import (
     Publish,
     Remove,
     Seen,
+    Sweep,
     Warm,
     Withdraw,
     decide,
@@ -36,13 +40,21 @@ some_keys = st.frozensets(st.sampled_from(KEYS), max_size=3)
 SIZES = {"d1": 10, "d2": 20, "d3": 30, "d4": 40}
 
 
+TIMES = st.sampled_from(["", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00.5Z", "2026-02-01T00:00:00Z", "now"])
+
+
+def an_entry(draw, model, key):
+    return Entry(model, f"u-{key}", key, pinned=draw(st.booleans()), verify=draw(TIMES), warm=draw(TIMES))
+
+
 @st.composite
 def copies(draw):
     found = {}
     for key in draw(some_keys):
         names = draw(st.sets(st.sampled_from(DIGESTS), min_size=1, max_size=3))
         used = draw(st.integers(0, 5))
-        found[key] = Copy(key, "r", 1, {n: SIZES[n] for n in names}, used, pinned=draw(st.booleans()))
+        found[key] = Copy(key, "r", 1, {n: SIZES[n] for n in names}, used, pinned=draw(st.booleans()),
+                          verified_for=draw(TIMES), warmed_for=draw(TIMES))  # fmt: skip
     return found
 
 
@@ -67,7 +79,7 @@ def worlds(draw):
     loose = draw(st.integers(0, 30))
     used = sum({d: s for c in have.values() for d, s in c.blobs.items()}.values()) + loose
     return Seen(
-        entries=draw(st.sampled_from([None, tuple(Entry(m, f"u-{k}", k) for m, k in wanted.items())])),
+        entries=draw(st.sampled_from([None, tuple(an_entry(draw, m, k) for m, k in wanted.items())])),
         space=Space(draw(st.sampled_from([None, 100])), used, draw(st.integers(0, 100))),
         copies=have,
         views=draw(some_keys) & have.keys(),
@@ -84,6 +96,8 @@ def worlds(draw):
         wanted_by_pods=draw(some_keys),
         staged=draw(some_keys),
         loose=loose,
+        sweep=draw(TIMES),
+        collected=Collected(draw(TIMES)),
     )  # fmt: skip
 
 
@@ -118,9 +132,21 @@ def carry_out(seen: Seen) -> Seen:
                 seen = replace(seen, asks=tuple(a for a in seen.asks if a.said.id != name))
             case Collect():
                 seen = replace(seen, loose=0, stale_parts=False)
-            case Warm(key):
+            case Warm(key, ""):
                 seen = replace(seen, waiting=seen.waiting - {key})
+            case Warm(key, request):
+                seen = amended(seen, key, warmed_for=request)
+            case Check(key, request):
+                seen = amended(seen, key, verified_for=request)
+            case Sweep(request, keys, _):
+                left = {k: c for k, c in seen.copies.items() if k not in keys}
+                seen = replace(seen, copies=left, views=seen.views - set(keys), loose=0, stale_parts=False,
+                               collected=Collected(request))  # fmt: skip
     return measured(seen)
+
+
+def amended(seen: Seen, key, **more) -> Seen:
+    return replace(seen, copies={**seen.copies, key: replace(seen.copies[key], **more)})
 
 
 def measured(seen: Seen) -> Seen:
@@ -151,11 +177,34 @@ def test_only_what_was_evicted_for_room_or_has_lost_its_entry_is_removed(seen):
     recorded = {key for _, key in seen.withdrawn | seen.entitled}
     for action in decide(seen):
         if isinstance(action, Remove) and action.evicted_for:
-            assert not seen.copies[action.key].pinned
+            assert not is_pinned(seen, action.key)
         elif isinstance(action, Remove):
             assert seen.entries is not None
             assert action.key in recorded
             assert action.key not in {entry.key for entry in seen.entries}
+
+
+def is_pinned(seen, key):
+    return seen.copies[key].pinned or any(e.pinned and e.key == key for e in seen.entries or ())
+
+
+@given(worlds())
+def test_a_request_to_collect_takes_only_what_nobody_names_uses_or_pins(seen):
+    pulling = {a.said.key for a in seen.asks if a.alive and a.said.state != "failed"}
+    for action in decide(seen):
+        if isinstance(action, Sweep):
+            assert not set(action.keys) & (seen.used.keys() | pulling | {e.key for e in seen.entries})
+            assert not any(is_pinned(seen, key) for key in action.keys)
+
+
+@given(worlds())
+def test_a_request_is_done_once_and_the_latest_of_several_counts(seen):
+    asked = [a for a in decide(seen) if isinstance(a, Check)]
+    assert len({a.key for a in asked}) == len(asked)
+    for action in asked:
+        times = [moment(e.verify) for e in seen.entries if e.key == action.key]
+        assert moment(action.request) == max(times) > moment(seen.copies[action.key].verified_for)
+    assert not [a for a in decide(carry_out(seen)) if isinstance(a, Check) and a in asked]
 
 
 @given(worlds())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from dataclasses import asdict
 
 from forebay.cache import adopt, entitled, gc, manifests, reservations, views
 from forebay.cache.entitled import Entitlement
@@ -13,11 +13,14 @@ from forebay.errors import ForebayError
 from forebay.kit.disk import put, remove_tree
 from forebay.kit.failpoints import failpoint
 from forebay.kit.redact import redacted
+from forebay.node.chores import Chores
 from forebay.node.decide import (
     Action,
     Adopt,
     Answer,
+    Check,
     Collect,
+    Collected,
     DropStaged,
     Entitle,
     Entry,
@@ -25,6 +28,7 @@ from forebay.node.decide import (
     ForgetRecord,
     Publish,
     Remove,
+    Sweep,
     Warm,
     Withdraw,
 )  # fmt: skip
@@ -33,13 +37,14 @@ _log = logging.getLogger("forebay.node")
 
 
 class Hands:
-    """Changes one root. `trouble` collects what went wrong, by storage key; `warm` is called for models to
-    warm."""
+    """Changes one root. `trouble` collects what went wrong, by storage key; `chores` takes what is slow;
+    `evictions` counts models that had to make room."""
 
-    def __init__(self, root: Root, trouble: dict[str, str], warm: Callable[[str], None]) -> None:
+    def __init__(self, root: Root, trouble: dict[str, str], chores: Chores) -> None:
         self._root = root
         self._trouble = trouble
-        self._warm = warm
+        self._chores = chores
+        self.evictions = 0
 
     def carry_out(self, actions: tuple[Action, ...]) -> bool:
         """Do these in order; False if one of them failed (the next look decides anew)."""
@@ -84,8 +89,12 @@ class Hands:
             case Collect(keep):
                 freed = gc.collect(root, keep_parts=keep)
                 _log.info("collected %d bytes", freed)
-            case Warm(key):
-                self._warm(key)
+            case Warm(key, request):
+                self._chores.warm(key, request)
+            case Check(key, request):
+                self._chores.check(key, request)
+            case Sweep(request, keys, keep):
+                self._sweep(request, keys, keep)
 
     def _entitle(self, entry: Entry) -> None:
         manifest = manifests.find(self._root, entry.key)
@@ -93,12 +102,23 @@ class Hands:
             return  # its adoption failed; the reason is in `trouble`
         now = self._root.now()
         entitled.record(self._root, Entitlement(entry.model, entry.key, manifest.uri, manifest.revision,
-                                                manifest.endpoint, now))  # fmt: skip
+                                                manifest.endpoint, now, cache_uid=entry.uid))  # fmt: skip
 
     def _remove(self, key: str, evicted_for: str) -> None:
         if evicted_for:
+            self.evictions += 1
             body = json.dumps({"for": evicted_for, "at": self._root.now()}).encode()
             put(self._root.disk, self._root.layout.evicted / f"{key}.json", body)
         failpoint("node.evicting")
         manifests.remove(self._root, key)
         _log.info("removed model %s%s", key, f" to make room for {evicted_for}" if evicted_for else "")
+
+    def _sweep(self, request: str, keys: tuple[str, ...], keep: frozenset[str]) -> None:
+        """The answer is written last: a crash before it sweeps again, and counts what is left."""
+        before = gc.usage(self._root)
+        gone = sum(manifests.remove(self._root, key) for key in keys)
+        gc.collect(self._root, keep_parts=keep)
+        freed = max(0, before - gc.usage(self._root))
+        body = asdict(Collected(request, freed, gone, self._root.now()))
+        put(self._root.disk, self._root.layout.collected, json.dumps(body).encode())
+        _log.info("collected %d bytes, %d models, as was asked", freed, gone)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forebay.api import wishes
 from forebay.api.kinds import (
     ConfigMap,
     Job,
@@ -31,7 +32,7 @@ from forebay.kit.clock import Clock
 from forebay.kit.tasks import in_thread
 from forebay.node.act import Hands
 from forebay.node.chores import Chores
-from forebay.node.decide import Seen, Warm, decide
+from forebay.node.decide import Check, Seen, Warm, decide
 from forebay.node.dirwatch import watch_folders
 from forebay.node.pods import claims_of, is_starting, key_of_volume, keys_of, pins_of
 from forebay.node.sight import Eyes, Told, entries_of, job_view, jobs_of, limit_of, listed, neighbours_of
@@ -76,7 +77,7 @@ class Agent:
         self._groups = Informer(store, LocalModelNodeGroup, clock=clock)
         self._eyes = Eyes(root)
         self._chores = Chores(root)
-        self._hands = Hands(root, self._eyes.trouble, self._chores.warm)
+        self._hands = Hands(root, self._eyes.trouble, self._chores)
         self._claims: dict[Key, str] = {}
         self._pins: tuple[pins.Pin, ...] | None = None
         self._wake = asyncio.Event()
@@ -138,7 +139,7 @@ class Agent:
             if not actions:
                 break
             done = await in_thread(self._hands.carry_out, actions)
-            if all(isinstance(action, Warm) for action in actions):
+            if all(isinstance(action, Warm | Check) for action in actions):
                 break
             seen = await self._look()
             if not done:
@@ -189,6 +190,9 @@ class Agent:
                 v.foreign and v.phase == "active" for v in map(job_view, self._jobs.items.values())
             ),
             wanted_by_pods=frozenset(k for _, keys in starting for k in keys),
+            checking=self._chores.checking,
+            warming=self._chores.warming,
+            sweep=node.annotations.get(wishes.GC, "").strip() if node is not None else "",
         )
 
     def _of_claim(self, claim: Key) -> str:

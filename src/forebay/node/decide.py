@@ -2,90 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from forebay.cache.evict import Held, Request, Space, plan_room
-from forebay.cache.reservations import Reservation
+from forebay.api.wishes import is_newer, latest
+from forebay.cache.evict import Held, Request, plan_room
+from forebay.node.model import Ask, Collected, Copy, Entry, JobPhase, JobView, Seen
+
+__all__ = [
+    "Action",
+    "Adopt",
+    "Answer",
+    "Ask",
+    "Check",
+    "Collect",
+    "Collected",
+    "Copy",
+    "DropStaged",
+    "Entitle",
+    "Entry",
+    "ForgetAsk",
+    "ForgetRecord",
+    "JobPhase",
+    "JobView",
+    "Publish",
+    "Remove",
+    "Seen",
+    "Sweep",
+    "Warm",
+    "Withdraw",
+    "decide",
+]
 
 REASON_KEPT_S = 300.0  # an entry may be known to a pull before it is known to us
-
-JobPhase = Literal["active", "failed", "succeeded"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One model that this node shall hold. `model`: its key in the node's status, name or namespace/name."""
-
-    model: str
-    uri: str
-    key: str
-
-
-@dataclass(frozen=True)
-class JobView:
-    """The newest download Job of an entry. `foreign`: its program writes into the staging folder."""
-
-    phase: JobPhase
-    message: str = ""
-    foreign: bool = False
-
-
-@dataclass(frozen=True)
-class Copy:
-    """One whole model on the disk. `phases` are seconds, `sources` bytes by origin."""
-
-    key: str
-    revision: str
-    size: int
-    blobs: Mapping[str, int]
-    last_used: float
-    pinned: bool = False
-    phases: Mapping[str, float] = field(default_factory=dict)
-    sources: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A pull's reservation, and whether the pull lives."""
-
-    said: Reservation
-    alive: bool
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Everything decide() may look at. Nothing else exists.
-
-    `entries` is None while the node's object is unknown: then nothing is removed. `neighbours` are the
-    entries of other groups that keep their models in the same folder: theirs to publish and report, ours to
-    leave alone. `entitled` and `withdrawn` are (model, key) pairs. `used` maps storage keys to the pods that
-    use them; it is complete only if `pods_known`. `waiting` are the keys that a starting pod wants warm.
-    `trouble` is what went wrong with a key at the last try.
-    """
-
-    entries: tuple[Entry, ...] | None
-    space: Space
-    neighbours: tuple[Entry, ...] = ()
-    copies: Mapping[str, Copy] = field(default_factory=dict)
-    views: frozenset[str] = frozenset()
-    asks: tuple[Ask, ...] = ()
-    jobs: Mapping[str, JobView] = field(default_factory=dict)
-    entitled: frozenset[tuple[str, str]] = frozenset()
-    withdrawn: frozenset[tuple[str, str]] = frozenset()
-    used: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    pods_known: bool = False
-    waiting: frozenset[str] = frozenset()
-    wanted_by_pods: frozenset[str] = frozenset()
-    staged: frozenset[str] = frozenset()
-    evicted: Mapping[str, str] = field(default_factory=dict)  # key -> for which model it made room
-    complaints: Mapping[str, str] = field(default_factory=dict)
-    trouble: Mapping[str, str] = field(default_factory=dict)
-    loose: int = 0  # bytes of blobs that no model names
-    stale_parts: bool = False
-    now: float = 0.0  # seconds since 1970
-    foreign_running: bool = False  # some foreign downloader works on this node
 
 
 @dataclass(frozen=True)
@@ -167,9 +116,27 @@ class Collect:
 
 @dataclass(frozen=True)
 class Warm:
-    """Bring a model into memory."""
+    """Bring a model into memory; `request` is what asked for it, "" for a pod that starts."""
 
     key: str
+    request: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Hash a model's files in the background, because of this request."""
+
+    key: str
+    request: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Somebody asked: remove these models that nobody names, then collect; `keep` as in Collect."""
+
+    request: str
+    keys: tuple[str, ...]
+    keep: frozenset[str]
 
 
 Action = (
@@ -184,6 +151,8 @@ Action = (
     | ForgetAsk
     | Collect
     | Warm
+    | Check
+    | Sweep
 )
 
 
@@ -195,11 +164,32 @@ def decide(seen: Seen) -> tuple[Action, ...]:
         answers, gone = _room(seen)
         actions += answers
         actions += [Remove(key) for key in _unwanted(seen) if key not in gone]
-        if (seen.loose or seen.stale_parts) and seen.entries is not None:
+        if seen.entries is not None and is_newer(seen.sweep, seen.collected.requested):
+            actions.append(Sweep(seen.sweep, _unnamed(seen, gone), _keys(seen) | _pulling(seen)))
+        elif (seen.loose or seen.stale_parts) and seen.entries is not None:
             actions.append(Collect(_keys(seen) | _pulling(seen)))
     actions += [ForgetAsk(ask.said.id) for ask in seen.asks if _is_over(seen, ask)]
     actions += [Warm(key) for key in sorted(seen.waiting & seen.views)]
-    return tuple(actions)
+    return (*actions, *_requested(seen))
+
+
+def _requested(seen: Seen) -> list[Action]:
+    """Checks and warmings that people asked for; of several requests for one model the latest counts."""
+    found: list[Action] = []
+    for key in sorted(key for key in _keys(seen) if key in seen.copies and key in seen.views):
+        mine, copy = [e for e in _entries(seen) if e.key == key], seen.copies[key]
+        verify, warm = latest(e.verify for e in mine), latest(e.warm for e in mine)
+        if key not in seen.checking and is_newer(verify, copy.verified_for):
+            found.append(Check(key, verify))
+        if key not in seen.warming and is_newer(warm, copy.warmed_for):
+            found.append(Warm(key, warm))
+    return found
+
+
+def _unnamed(seen: Seen, gone: set[str]) -> tuple[str, ...]:
+    """Whole models that no cache names and nobody needs: pulled by hand, or left over."""
+    held = (h for h in _held(seen, gone) if h.may_go and not h.wanted)
+    return tuple(sorted(h.key for h in held if h.key not in _unwanted(seen)))
 
 
 def _entries(seen: Seen) -> tuple[Entry, ...]:
@@ -288,12 +278,13 @@ def _room(seen: Seen) -> tuple[list[Action], set[str]]:
 
 def _held(seen: Seen, gone: set[str]) -> list[Held]:
     wanted, pulling = _keys(seen), _pulling(seen)
+    pinned = {entry.key for entry in (*(seen.entries or ()), *seen.neighbours) if entry.pinned}
     return [
         Held(
             key=copy.key,
             blobs=copy.blobs,
             last_used=copy.last_used,
-            pinned=copy.pinned,
+            pinned=copy.pinned or copy.key in pinned,
             in_use=copy.key in seen.used,
             reserved=copy.key in pulling,
             wanted=seen.entries is None or copy.key in wanted,

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from forebay.api import quantity
 from forebay.api.kinds import Job, LocalModelNode, LocalModelNodeGroup
 from forebay.api.meta import Json
-from forebay.api.names import entry_key, label_value, node_group_of, status_key
+from forebay.api.names import UID_LABEL, entry_key, label_value, node_group_of, status_key
+from forebay.api.wishes import is_newer, latest
 from forebay.cache import blobs, damage, entitled, gc, manifests, reservations, views
 from forebay.cache.adopt import staged_keys
+from forebay.cache.entitled import Entitlement
 from forebay.cache.evict import Space
 from forebay.cache.manifest import Manifest
 from forebay.cache.pins import Pin
 from forebay.cache.root import Root
 from forebay.errors import Damaged, Invalid
 from forebay.kit.disk import Info, read
-from forebay.node.decide import Ask, Copy, Entry, JobPhase, JobView, Seen
+from forebay.node.decide import Ask, Collected, Copy, Entry, JobPhase, JobView, Seen
 
 _STAGING = ".forebay/staging/"
 _KEEP_FREE_MOST = 1 << 30
@@ -38,6 +40,9 @@ class Told:
     waiting: frozenset[str]
     wanted_by_pods: frozenset[str]
     foreign_running: bool
+    checking: Mapping[str, tuple[int, int]]
+    warming: frozenset[str]
+    sweep: str
 
 
 @dataclass
@@ -53,7 +58,7 @@ class Eyes:
         """Everything decide() may know. Blocking; no lock is held, each action checks again under it."""
         root, there, known = self.root, self._blobs(), self._manifests()
         asks = [Ask(said, reservations.is_alive(root, said)) for said in reservations.find_all(root)]
-        records = entitled.find_all(root)
+        records, mine = entitled.find_all(root), _still_good(told)
         copies = {m.key: _copy(m) for m in known if all(there.get(f.sha256) == f.size for f in m.files)}
         return Seen(
             entries=told.entries,
@@ -63,8 +68,8 @@ class Eyes:
             views=frozenset(views.standing(root)),
             asks=tuple(asks),
             jobs=told.jobs,
-            entitled=frozenset((r.model, r.key) for r in records if not r.withdrawn),
-            withdrawn=frozenset((r.model, r.key) for r in records if r.withdrawn),
+            entitled=frozenset((r.model, r.key) for r in records if mine(r)),
+            withdrawn=frozenset((r.model, r.key) for r in records if not mine(r)),
             used=_users(told.pins),
             pods_known=told.pods_known,
             waiting=told.waiting,
@@ -73,6 +78,11 @@ class Eyes:
             evicted=_evicted(root),
             complaints={e.key: why for e in told.entries or () if (why := damage.complaint(root, e.key))},
             trouble=dict(self.trouble),
+            checking=told.checking,
+            warming=told.warming,
+            damaged=_damaged(root, told),
+            sweep=told.sweep,
+            collected=_collected(root),
             loose=sum(gc.loose_blobs(root, there, known).values()),
             now=root.now(),
             foreign_running=told.foreign_running,
@@ -130,7 +140,11 @@ def entries_of(node: LocalModelNode, group: str) -> tuple[Entry, ...]:
     found = []
     for raw in node.spec.get("localModels") or ():
         if node_group_of(raw) in ("", group):
-            found.append(Entry(_model(raw), str(raw.get("sourceModelUri") or ""), entry_key(raw)))
+            found.append(Entry(
+                _model(raw), str(raw.get("sourceModelUri") or ""), entry_key(raw),
+                str(raw.get("cacheUid") or ""), raw.get("pinned") is True,
+                str(raw.get("verifyRequested") or ""), str(raw.get("warmRequested") or ""),
+            ))  # fmt: skip
     return tuple(found)
 
 
@@ -167,16 +181,24 @@ def limit_of(group: LocalModelNodeGroup | None) -> int | None:
 
 def jobs_of(node: LocalModelNode, jobs: Iterable[Job]) -> dict[str, JobView]:
     """The newest Job of each entry, by its status key."""
-    newest: dict[tuple[str, str], Job] = {}
-    for job in sorted(jobs, key=_age):
+    of_model: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
         if not job.deleting:
-            newest[job.labels.get("modelNamespace", ""), job.labels.get("model", "")] = job
+            where = (job.labels.get("modelNamespace", ""), job.labels.get("model", ""))
+            of_model.setdefault(where, []).append(job)
     found = {}
     for raw in node.spec.get("localModels") or ():
-        mine = newest.get((str(raw.get("namespace") or ""), label_value(str(raw.get("modelName") or ""))))
-        if mine is not None:
-            found[_model(raw)] = job_view(mine)
+        where = (str(raw.get("namespace") or ""), label_value(str(raw.get("modelName") or "")))
+        mine = [job for job in of_model.get(where, ()) if _is_of(job, raw)]
+        if mine:
+            found[_model(raw)] = job_view(max(mine, key=_age))
     return found
+
+
+def _is_of(job: Job, raw: Json) -> bool:
+    """A Job of an earlier cache of the same name says nothing of this one."""
+    uid, made_for = str(raw.get("cacheUid") or ""), job.labels.get(UID_LABEL, "")
+    return not (uid and made_for) or uid == made_for
 
 
 def job_view(job: Job) -> JobView:
@@ -210,8 +232,36 @@ def _model(raw: Json) -> str:
 def _copy(manifest: Manifest) -> Copy:
     return Copy(
         manifest.key, manifest.revision, manifest.size, manifest.blobs, manifest.last_used, manifest.pinned,
-        manifest.phases, manifest.sources,
+        manifest.phases, manifest.sources, len(manifest.files), manifest.created,
+        manifest.verified, manifest.verified_for, manifest.warmed, manifest.warmed_for, manifest.resident,
+        manifest.refreshed_for,
     )  # fmt: skip
+
+
+def _still_good(told: Told) -> Callable[[Entitlement], bool]:
+    """Records count for the cache that has shown them, not for one made anew under its name."""
+    uids = {(e.model, e.key): e.uid for e in (*(told.entries or ()), *told.neighbours)}
+    return lambda record: not record.withdrawn and record.is_of(uids.get((record.model, record.key), ""))
+
+
+def _damaged(root: Root, told: Told) -> dict[str, tuple[str, ...]]:
+    """What the check that was asked for last has found, by storage key, until the next one is asked for."""
+    asked = {
+        e.key: latest(o.verify for o in told.entries or () if o.key == e.key) for e in told.entries or ()
+    }
+    found: dict[str, set[str]] = {}
+    for note in damage.notes(root) if any(asked.values()) else ():
+        for key in note.keys:
+            if asked.get(key) and note.wish and not is_newer(asked[key], note.wish):
+                found.setdefault(key, set()).update(note.paths)
+    return {key: tuple(sorted(paths)) for key, paths in found.items()}
+
+
+def _collected(root: Root) -> Collected:
+    try:
+        return Collected(**json.loads(read(root.disk, root.layout.collected)))
+    except (ValueError, TypeError, FileNotFoundError):
+        return Collected()
 
 
 def _users(pins: Iterable[Pin]) -> dict[str, tuple[str, ...]]:

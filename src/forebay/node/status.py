@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from forebay.api.meta import Json
 from forebay.api.states import ModelState
 from forebay.cache.reservations import Reservation
+from forebay.kit.clock import rfc3339
 from forebay.node.decide import Copy, Entry, Seen
 
 PROGRESS_EVERY_S = 10.0
-_VOLATILE = ("bytesDone", "bytesTotal", "rate", "etaSeconds", "phase")
+_VOLATILE = ("bytesDone", "bytesTotal", "rate", "etaSeconds", "phase", "verifying")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def report(seen: Seen, group: str) -> Report:
     for entry in seen.entries or ():
         state, more = _model(seen, entry)
         states[entry.model] = state.value
-        models[entry.model] = {"group": group, "storageKey": entry.key, **more}
+        models[entry.model] = {"group": group, "storageKey": entry.key, **_identity(entry), **more}
     for model, key in sorted(seen.withdrawn):
         if key in seen.copies and model not in states:
             pods = seen.used.get(key, ())
@@ -71,7 +73,7 @@ def _steady(status: Json) -> Json:
     return {
         "modelStatus": status.get("modelStatus"),
         "models": models,
-        "groups": sorted(status.get("groups") or {}),
+        "groups": {name: said.get("collected") for name, said in (status.get("groups") or {}).items()},
     }
 
 
@@ -79,7 +81,11 @@ def _model(seen: Seen, entry: Entry) -> tuple[ModelState, Json]:
     copy = seen.copies.get(entry.key)
     entitled = (entry.model, entry.key) in seen.entitled
     if copy is not None and entitled and entry.key in seen.views:
-        return ModelState.DOWNLOADED, _of_copy(copy)
+        return ModelState.DOWNLOADED, {
+            **_of_copy(copy),
+            **_answers(seen, entry, copy),
+            **_refused(seen, entry),
+        }
     if entry.key in seen.trouble:
         return ModelState.ERROR, {"message": seen.trouble[entry.key]}
     own = next((a for a in seen.asks if (a.said.model, a.said.key) == (entry.model, entry.key)), None)
@@ -103,7 +109,8 @@ def _waiting(seen: Seen, entry: Entry, failed: str) -> tuple[ModelState, Json]:
         state, more = _of_pull(other)
         return state, {**more, "message": f"shares the download of {other.model}"}
     if entry.key in seen.complaints:
-        return ModelState.PENDING, {"message": seen.complaints[entry.key]}
+        found = {"verified": {"damaged": list(seen.damaged[entry.key])}} if entry.key in seen.damaged else {}
+        return ModelState.PENDING, {"message": seen.complaints[entry.key], "reason": "Damaged", **found}
     if job is not None and job.phase == "active" and job.foreign and entry.key in seen.staged:
         return ModelState.DOWNLOADING, {"message": "a foreign downloader works; it tells no progress"}
     if failed:
@@ -117,6 +124,43 @@ def _waiting(seen: Seen, entry: Entry, failed: str) -> tuple[ModelState, Json]:
             "message": "is here; waits until this cache's own credentials reach the source"
         }
     return ModelState.PENDING, {}
+
+
+def _identity(entry: Entry) -> Json:
+    found: Json = {"cacheUid": entry.uid} if entry.uid else {}
+    return {**found, "pinned": True} if entry.pinned else found
+
+
+def _answers(seen: Seen, entry: Entry, copy: Copy) -> Json:
+    """What has become of the requests about this model, and of its weekly check."""
+    found: Json = {"lastUsed": _time(copy.last_used)} if copy.last_used else {}
+    if copy.refreshed_for:
+        found["refreshed"] = copy.refreshed_for
+    if copy.verified:
+        asked = {"requested": copy.verified_for} if copy.verified_for else {}
+        damaged = list(seen.damaged.get(entry.key, ()))
+        found["verified"] = {**asked, "time": _time(copy.verified), "files": copy.files, "damaged": damaged}
+    elif entry.key in seen.damaged:
+        found["verified"] = {"damaged": list(seen.damaged[entry.key])}
+    if copy.warmed_for:
+        share = {} if copy.resident is None else {"residentShare": copy.resident}
+        found["warmed"] = {"requested": copy.warmed_for, "time": _time(copy.warmed), **share}
+    if entry.key in seen.checking:
+        done, total = seen.checking[entry.key]
+        found["verifying"] = {"bytesDone": done, "bytesTotal": total or copy.size}
+    return found
+
+
+def _refused(seen: Seen, entry: Entry) -> Json:
+    """Why another revision is not here yet, while this one serves."""
+    for ask in seen.asks:
+        if (ask.said.model, ask.said.key, ask.said.state) == (entry.model, entry.key, "failed"):
+            return {"refused": ask.said.message}
+    return {}
+
+
+def _time(epoch: float) -> str:
+    return rfc3339(datetime.fromtimestamp(epoch, UTC))
 
 
 def _of_copy(copy: Copy) -> Json:
@@ -153,6 +197,11 @@ def _room(seen: Seen) -> Json:
     room: Json = {"used": seen.space.used, "available": seen.space.available}
     if seen.space.limit is not None:
         room["limit"] = seen.space.limit
+    if seen.collected.requested:
+        said = seen.collected
+        room["collected"] = {
+            "requested": said.requested, "time": _time(said.at), "bytes": said.freed, "models": said.models,
+        }  # fmt: skip
     return room
 
 
