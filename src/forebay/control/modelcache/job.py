@@ -11,7 +11,7 @@ from forebay.api.meta import Json
 from forebay.control import containers
 from forebay.control.credentials import copied, merged_env
 from forebay.control.modelcache.model import AIM_LABEL, ATTEMPT_LABEL, TRY_LABEL, Seen
-from forebay.errors import Invalid
+from forebay.errors import Absent, Denied, Invalid
 
 STAGING = ".forebay/staging"
 TRIES_PER_JOB = 2  # pod restarts within one Job; longer waits and reasons are ours, between Jobs
@@ -116,6 +116,15 @@ def _mount(seen: Seen, container: Json) -> Json:
     return mount
 
 
+def _hopeless(container: Json) -> Json:
+    """What our downloader cannot get by trying once more ends the Job at once, so that the reason is told."""
+    if not containers.is_ours(str(container.get("image") or "")):
+        return {}
+    codes = sorted(error.exit_code for error in (Invalid, Denied, Absent))
+    rule = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": codes}}
+    return {"podFailurePolicy": {"rules": [rule]}}
+
+
 def _numbers(launch: Launch) -> dict[str, str]:
     found = {ATTEMPT_LABEL: str(launch.attempt), TRY_LABEL: str(launch.tries)}
     return {**found, AIM_LABEL: launch.aim.label} if launch.aim.label else found
@@ -147,6 +156,7 @@ def _job(seen: Seen, launch: Launch, container: Json, volumes: list[Json]) -> Jo
         annotations=seen.owner_note(),
         spec={
             "backoffLimit": TRIES_PER_JOB,
+            **_hopeless(container),
             "ttlSecondsAfterFinished": seen.settings.job_ttl_s,
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },
