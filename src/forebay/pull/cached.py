@@ -27,7 +27,7 @@ from forebay.pull.engine import fetch
 from forebay.pull.folder import Watching
 from forebay.pull.limits import Limits
 from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
-from forebay.sources.archives import unpack
+from forebay.sources.layers import unpack_listing
 from forebay.sources.table import resolve
 from forebay.sources.types import Listing, RemoteFile, Source
 
@@ -201,7 +201,10 @@ class _Work:
         report = self._transfer(key, source, listing, asker)
         self.seconds["transfer"] = report.wall_s
         started = time.monotonic()
-        files = self._unpacked(key) if listing.unpack else tuple(self.files[f.path] for f in listing.files)
+        if listing.unpack:
+            files = self._unpacked(key, listing)
+        else:
+            files = tuple(self.files[f.path] for f in listing.files)
         self.seconds["commit"] = time.monotonic() - started
         manifest = Manifest(
             key, redacted(self.wish.uri), listing.revision, files, listing.endpoint,
@@ -266,19 +269,22 @@ class _Work:
             left += max(self.wish.size, listing.size or 0)
         return max(0, left if listing.size is not None else max(left, self.wish.size))
 
-    def _unpacked(self, key: str) -> tuple[File, ...]:
-        """The files of the one archive, each in the blobs. What the archive promised, they keep."""
-        (archive,) = self.files.values()
+    def _unpacked(self, key: str, listing: Listing) -> tuple[File, ...]:
+        """The files of the archives and those beside them, each in the blobs. What was promised of the
+        archives holds for what they gave.
+        """
         layout, into = self.root.layout, self.root.layout.part_folder(key) / "unpacked"
         remove_tree(self.root.disk, into)
-        moves, files = [], []
-        for path in unpack(layout.part_claims(key) / archive.sha256, into):
+        packed = [self.files[f.path] for f in listing.files if not f.plain]
+        held = {file.path: layout.part_claims(key) / file.sha256 for file in packed}
+        moves, files = [], [self.files[f.path] for f in listing.files if f.plain]
+        for path in unpack_listing(listing, held, into):
             digest = blobs.sha256_of(self.root.disk, into / path)
             info = self.root.disk.info(into / path)
             if info is None:
                 raise Damaged(f"{path} vanished while it was unpacked; pull it again")
             moves.append((into / path, digest))
-            files.append(File(path, info.size, digest, archive.promised))
+            files.append(File(path, info.size, digest, all(file.promised for file in packed)))
         blobs.keep(self.root, key, moves)
         return tuple(files)
 

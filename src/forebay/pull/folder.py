@@ -27,8 +27,9 @@ from forebay.pull.engine import fetch
 from forebay.pull.limits import Limits
 from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
 from forebay.pull.parts import disk_errors
-from forebay.sources.archives import is_archive, unpack
+from forebay.sources.archives import is_archive
 from forebay.sources.file import FileSource, local_path
+from forebay.sources.layers import unpack_listing
 from forebay.sources.settings import flag
 from forebay.sources.table import resolve, scheme_of
 from forebay.sources.types import Listing, RemoteFile
@@ -107,54 +108,59 @@ class _Folder:
     def have(self, file: RemoteFile) -> bool:
         """Whether the file is there already, whole."""
         known = self._known.get(file.path, {})
+        if self._is_packed(file):
+            return self._have_packed(file, known)
         same = known.get("identity") == journal.identity(file, self._base)
-        if self.listing.unpack:
-            paths = known.get("unpacked")
-            return (
-                same
-                and isinstance(paths, dict)
-                and bool(paths)
-                and all(_stat(self.dest / p) == s for p, s in paths.items())
-            )
         seen = _stat(self.dest / file.path)
         if seen is None or (file.size is not None and seen[0] != file.size):
             return False
         if same and seen == known.get("stat"):
             return True
-        return bool(file.sha256 or file.git_sha1) and self._hashes(file, seen)
+        if not (file.sha256 or file.git_sha1) or not _hashes(file, self.dest / file.path, seen[0]):
+            return False
+        self._note(file.path, {"identity": journal.identity(file, self._base), "stat": seen})
+        return True
 
-    def _hashes(self, file: RemoteFile, seen: list[int]) -> bool:
-        digests = Digests(file, seen[0])
-        with suppress(OSError), open(self.dest / file.path, "rb", buffering=0) as body:
-            buffer = memoryview(bytearray(1 << 20))
-            while count := body.readinto(buffer):
-                digests.update(buffer[:count])
-            if not digests.difference():
-                self._note(file.path, {"identity": journal.identity(file, self._base), "stat": seen})
-                return True
-        return False
+    def _have_packed(self, file: RemoteFile, known: Mapping[str, object]) -> bool:
+        """Whether all that the archive gave lies there, or the archive itself still waits to be unpacked."""
+        paths = known.get("unpacked")
+        if known.get("identity") == self._packed_identity(file) and isinstance(paths, dict) and paths:
+            return all(_stat(self.dest / p) == s for p, s in paths.items())
+        seen = _stat(self._archive(file))
+        return seen is not None and bool(file.sha256) and _hashes(file, self._archive(file), seen[0])
+
+    def _packed_identity(self, file: RemoteFile) -> str:
+        """What came out of an archive depends on those beside it and on the patterns, too."""
+        listing = self.listing
+        beside = f"{listing.revision} {listing.allow} {listing.ignore}"
+        return f"{journal.identity(file, self._base)} {beside}"
 
     def publish(self, batch: Sequence[Finished]) -> None:
         """Give verified files their names; an archive waits in the parts for its unpacking."""
         folders: set[Path] = set()
         with disk_errors(f"publish into {self.dest}"):
             for item in batch:
-                target = self._archive if self.listing.unpack else self._target(item.file.path)
+                packed = self._is_packed(item.file)
+                target = self._archive(item.file) if packed else self._target(item.file.path)
                 item.part.replace(target)
                 folders.add(target.parent)
             failpoint("pull.folder.renamed")
             for folder in folders:
                 sync_folder(folder)
             lines = {}
-            for item in batch if not self.listing.unpack else ():
+            for item in batch:
+                if self._is_packed(item.file):
+                    continue
                 about = {"identity": journal.identity(item.file, self._base), "sha256": item.sha256,
                          "observed": item.observed, "stat": _stat(self.dest / item.file.path)}  # fmt: skip
                 lines[item.file.path] = about
             self._write(lines)
 
-    @property
-    def _archive(self) -> Path:
-        return self.parts / ("archive-" + self.listing.files[0].path.rpartition("/")[2])
+    def _is_packed(self, file: RemoteFile) -> bool:
+        return self.listing.unpack and not file.plain
+
+    def _archive(self, file: RemoteFile) -> Path:
+        return self.parts / ("archive-" + file.path.rpartition("/")[2])
 
     def _target(self, path: str) -> Path:
         target = self.dest / path
@@ -166,25 +172,26 @@ class _Folder:
         return target
 
     def unpack(self) -> None:
-        """Unpack the archive that was fetched, if one was; then it goes."""
-        archive = self._archive
-        if not archive.exists():
+        """Unpack the archives that were fetched, if they were; then they go."""
+        packed = [f for f in self.listing.files if self._is_packed(f)]
+        held = {f.path: self._archive(f) for f in packed}
+        if not all(archive.exists() for archive in held.values()):
             return
         staging = self.parts / "unpacked"
         shutil.rmtree(staging, ignore_errors=True)
         with disk_errors(f"unpack into {self.dest}"):
             try:
-                paths = unpack(archive, staging)
+                paths = unpack_listing(self.listing, held, staging)
                 for path in paths:
                     (staging / path).replace(self._target(path))
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
             for folder in {(self.dest / p).parent for p in paths}:
                 sync_folder(folder)
-            file = self.listing.files[0]
             stats = {p: _stat(self.dest / p) for p in paths}
-            self._write({file.path: {"identity": journal.identity(file, self._base), "unpacked": stats}})
-            archive.unlink()
+            self._write({f.path: {"identity": self._packed_identity(f), "unpacked": stats} for f in packed})
+            for archive in held.values():
+                archive.unlink()
 
     def _note(self, path: str, about: dict[str, object]) -> None:
         with disk_errors(f"write {self._record}"):
@@ -206,6 +213,17 @@ def _load(path: Path) -> dict[str, dict[str, object]]:
                 item = json.loads(line)
                 out[item["path"]] = item
     return out
+
+
+def _hashes(file: RemoteFile, path: Path, size: int) -> bool:
+    """Whether the bytes at `path` are what the source promised."""
+    digests = Digests(file, size)
+    with suppress(OSError), open(path, "rb", buffering=0) as body:
+        buffer = memoryview(bytearray(1 << 20))
+        while count := body.readinto(buffer):
+            digests.update(buffer[:count])
+        return not digests.difference()
+    return False
 
 
 def _stat(path: Path) -> list[int] | None:

@@ -65,18 +65,24 @@ def patterns(env: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def filtered(listing: Listing, env: Mapping[str, str]) -> Listing:
-    """`listing` with the files that the patterns let through (KServe: fnmatch on the relative path)."""
+    """`listing` with the files that the patterns let through (KServe: fnmatch on the relative path).
+
+    Archives stay: the patterns then choose among what they hold.
+    """
     allow = patterns(env, "STORAGE_ALLOW_PATTERNS")
     ignore = patterns(env, "STORAGE_IGNORE_PATTERNS")
     if not allow and not ignore:
         return listing
-    kept = tuple(f for f in listing.files if _wanted(f.path, allow, ignore))
+    packed = listing.unpack
+    kept = tuple(f for f in listing.files if (packed and not f.plain) or wanted(f.path, allow, ignore))
     if not kept and listing.files:
         raise Absent(f"no file of {listing.uri} passes STORAGE_ALLOW_PATTERNS and STORAGE_IGNORE_PATTERNS")
-    return replace(listing, files=kept)
+    return replace(listing, files=kept, allow=allow, ignore=ignore)
 
 
-def _wanted(path: str, allow: tuple[str, ...], ignore: tuple[str, ...]) -> bool:
+def wanted(path: str, allow: tuple[str, ...], ignore: tuple[str, ...]) -> bool:
+    """Whether a path passes the patterns; a pattern that ends in a slash means all below it."""
+
     def hit(pattern: str) -> bool:
         return fnmatchcase(path, pattern + "*" if pattern.endswith("/") else pattern)
 

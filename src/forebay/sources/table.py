@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import cast
@@ -17,8 +18,16 @@ SOURCES: dict[str, tuple[str, str]] = {
     "http": ("forebay.sources.http", "HttpSource"),
     "https": ("forebay.sources.http", "HttpSource"),
     "s3": ("forebay.sources.s3", "S3Source"),
+    "gs": ("forebay.sources.gcs", "GcsSource"),
+    "az": ("forebay.sources.azure", "AzureSource"),
+    "azure": ("forebay.sources.azure", "AzureSource"),
+    "oci": ("forebay.sources.oci", "OciSource"),
+    "oci+fetch": ("forebay.sources.oci", "OciSource"),
+    "oci+native": ("forebay.sources.oci", "OciSource"),
     "file": ("forebay.sources.file", "FileSource"),
 }
+# Addresses of a known service, in KServe's form: they are no plain web servers.
+_SERVICES = ((re.compile(r"https://[a-z0-9]+\.blob\.core\.[a-z.]+/", re.IGNORECASE), "azure"),)
 
 
 def scheme_of(uri: str) -> str:
@@ -34,7 +43,8 @@ def scheme_of(uri: str) -> str:
 
 def source_for(uri: str, env: Mapping[str, str]) -> Source:
     """The source of a URI, with its settings from `env`. Raises Invalid."""
-    module, name = SOURCES[scheme_of(uri)]
+    scheme = next((name for form, name in _SERVICES if form.match(uri)), None) or scheme_of(uri)
+    module, name = SOURCES[scheme]
     return cast(Source, getattr(import_module(module), name)(env))
 
 

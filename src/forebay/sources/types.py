@@ -20,6 +20,7 @@ class RemoteFile:
     md5: str = ""
     etag: str = ""
     locator: str = ""  # what the source needs to find it again (key, version id, blob digest)
+    plain: bool = False  # in a listing that is unpacked: a file as it is, not one of the archives
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Listing:
     files: tuple[RemoteFile, ...]
     endpoint: str = ""
     unpack: bool = False
+    folder: str = ""
+    allow: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
 
     @property
     def size(self) -> int | None:
