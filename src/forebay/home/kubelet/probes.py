@@ -14,9 +14,9 @@ from forebay.kit.clock import Clock
 
 ADDRESS = "127.0.0.1"
 BODY_MAX = 10 * 1024
-QUICK_FIRST_S = (
-    0.1  # until a probe has succeeded once it is also tried between its periods, and that costs nothing
-)
+# Until a probe has succeeded once it is also tried between its periods: at first every 20 ms, then at
+# intervals of a twentieth of the time waited so far. A try at a closed port costs 0.3 ms.
+QUICK_FIRST_S, QUICK_SHARE = 0.02, 1 / 20
 
 
 class ProbeFailed(Unavailable):
@@ -76,7 +76,7 @@ async def watch_probe(kind: str, probe: Json, attempt: Attempt, told: Told, cloc
             next_count = now + period
         wait = next_count - clock.monotonic()
         if quick and count.verdict is not True and not count.successes:
-            wait = min(wait, max(QUICK_FIRST_S, (now - began) / 20))
+            wait = min(wait, max(QUICK_FIRST_S, (now - began) * QUICK_SHARE))
         await clock.sleep(max(0.01, wait))
 
 
