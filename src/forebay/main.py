@@ -62,7 +62,9 @@ def until_stopped(work: Coroutine[Any, Any, None]) -> int:
 
 
 def run_node() -> int:
-    """The node agent: NODE_NAME and NODE_GROUP say which, FOREBAY_CACHE_ROOT where its disk is."""
+    """The node agent: NODE_NAME and NODE_GROUP say which, FOREBAY_CACHE_ROOT where its disk is; metrics are at
+    POD_IP and PORT."""
+    from forebay.api.names import AGENT_PORT
     from forebay.node.agent import run_agent
     from forebay.store.kube import wait_ready
 
@@ -72,11 +74,12 @@ def run_node() -> int:
             "forebay node needs NODE_NAME and NODE_GROUP in its environment, as its DaemonSet gives them"
         )
     root = Path(os.environ.get("FOREBAY_CACHE_ROOT", "/mnt/models"))
+    listen = (os.environ.get("POD_IP") or "127.0.0.1", int(os.environ.get("PORT") or AGENT_PORT))
 
     async def work() -> None:
         async with connect(data=None) as store:
             await wait_ready(store, deadline_s=API_WAIT_S)
-            await run_agent(store, node=node, group=group, root=root, clock=SystemClock())
+            await run_agent(store, node=node, group=group, root=root, clock=SystemClock(), listen=listen)
 
     return until_stopped(work())
 

@@ -18,6 +18,7 @@ SYSTEM_NAMESPACE = "kserve"
 JOB_NAMESPACE = "kserve-localmodel-jobs"
 CONFIG_MAP = "inferenceservice-config"
 MODEL_MOUNT = "/mnt/models"
+AGENT_PORT = 9102  # of an agent's /metrics and /healthz, where the home gives no other
 MODEL_VOLUME = "kserve-pvc-source"
 MODEL_CONTAINER = "kserve-container"
 

@@ -34,6 +34,7 @@ from forebay.node.act import Hands
 from forebay.node.chores import Chores
 from forebay.node.decide import Check, Seen, Warm, decide
 from forebay.node.dirwatch import watch_folders
+from forebay.node.metrics import Metrics
 from forebay.node.pods import claims_of, is_starting, key_of_volume, keys_of, pins_of
 from forebay.node.sight import Eyes, Told, entries_of, job_view, jobs_of, limit_of, listed, neighbours_of
 from forebay.node.status import PROGRESS_EVERY_S, applied, is_urgent, report
@@ -54,13 +55,18 @@ class Settings:
     job_namespace: str = JOB_NAMESPACE
 
 
-async def run_agent(store: Store, *, node: str, group: str, root: Path, clock: Clock) -> None:
-    """Serve one root folder until cancelled. Raises Unavailable or Exhausted if the folder cannot be used."""
+async def run_agent(
+    store: Store, *, node: str, group: str, root: Path, clock: Clock, listen: tuple[str, int] | None = None
+) -> None:
+    """Serve one root folder until cancelled; `listen` is where /metrics and /healthz are, if anywhere.
+
+    Raises Unavailable or Exhausted if the folder cannot be used.
+    """
     cache = await in_thread(lambda: open_root(root, clock=clock))
     for line in await in_thread(lambda: recover(cache)):
         _log.warning("%s", line)
     agent = Agent(store, cache, node=node, group=group, settings=await _settings(store))
-    await agent.run()
+    await agent.run(listen)
 
 
 class Agent:
@@ -78,13 +84,19 @@ class Agent:
         self._eyes = Eyes(root)
         self._chores = Chores(root)
         self._hands = Hands(root, self._eyes.trouble, self._chores)
+        self._metrics = Metrics(
+            group,
+            since=root.now(),
+            evictions=lambda: self._hands.evictions,
+            checks=lambda: self._chores.results,
+        )
         self._claims: dict[Key, str] = {}
         self._pins: tuple[pins.Pin, ...] | None = None
         self._wake = asyncio.Event()
         self._synced: set[str] = set()
         self._written_at = float("-inf")
 
-    async def run(self) -> None:
+    async def run(self, listen: tuple[str, int] | None = None) -> None:
         """Until cancelled."""
         layout = self._root.layout
         folders = [layout.reservations, layout.manifests, layout.entitled]
@@ -100,6 +112,8 @@ class Agent:
                 tasks.create_task(self._note_sync(name, informer.wait_synced))
             tasks.create_task(watch_folders(folders, self._wake.set, clock=self._root.clock))
             tasks.create_task(self._chores.run(self._wake.set))
+            if listen is not None:
+                tasks.create_task(self._metrics.serve(*listen))
             await self._passes()
 
     async def _note_sync(self, name: str, wait: Callable[[], object]) -> None:
@@ -220,6 +234,7 @@ class Agent:
         if node is None or seen.entries is None or not seen.pods_known:
             return self._settings.resync_s
         mine = report(seen, self._group)
+        self._metrics.saw(seen, mine.states)
 
         def change(item: LocalModelNode) -> None:
             item.raw["status"] = applied(item.status, mine, self._group, listed(item))

@@ -76,7 +76,10 @@ def agent_daemonset(group: LocalModelNodeGroup, settings: Settings, namespace: s
             {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
             {"name": "NODE_GROUP", "value": group.name},
             {"name": "FOREBAY_CACHE_ROOT", "value": names.MODEL_MOUNT},
+            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         ],
+        "ports": [{"name": "metrics", "containerPort": names.AGENT_PORT}],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "metrics"}, "periodSeconds": 5},
         "volumeMounts": [{"name": "models", "mountPath": names.MODEL_MOUNT}],
     }
     if settings.agent_resources:
