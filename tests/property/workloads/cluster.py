@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -17,6 +17,11 @@ R = TypeVar("R", bound=Resource)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def twin(item: R) -> R:
+    """A copy that shares nothing: objects are JSON."""
+    return type(item)(json.loads(json.dumps(item.raw)))
+
+
 class Cluster:
     """Objects by kind and key; `writes` counts what a decision changed (events do not count)."""
 
@@ -29,7 +34,7 @@ class Cluster:
 
     def add(self, item: R) -> R:
         """Store a new object with uid and time, as a server does."""
-        new = copy.deepcopy(item)
+        new = twin(item)
         self.serial += 1
         new.meta.setdefault("uid", f"uid-{self.serial}")
         new.meta.setdefault("creationTimestamp", rfc3339(self.now))
@@ -39,11 +44,11 @@ class Cluster:
 
     def all(self, kind: type[R]) -> tuple[R, ...]:
         """Objects of a kind, in no meaningful order."""
-        return tuple(copy.deepcopy(i) for (k, _), i in self._items.items() if k is kind)  # type: ignore[misc]
+        return tuple(twin(i) for (k, _), i in self._items.items() if k is kind)  # type: ignore[misc]
 
     def one(self, kind: type[R], name: str, namespace: str = "default") -> R:
         """One of them."""
-        return copy.deepcopy(self._items[kind, Key(namespace if kind.namespaced else "", name)])  # type: ignore[return-value]
+        return twin(self._items[kind, Key(namespace if kind.namespaced else "", name)])  # type: ignore[return-value]
 
     def has(self, item: Resource) -> bool:
         """Whether this very object is still there."""
@@ -71,7 +76,7 @@ class Cluster:
 
     def _update(self, item: Resource) -> None:
         old = self._items[type(item), item.key]
-        new = copy.deepcopy(item)
+        new = twin(item)
         for field in ("uid", "creationTimestamp", "deletionTimestamp", "generation"):
             if field in old.meta:
                 new.meta[field] = old.meta[field]
@@ -84,7 +89,7 @@ class Cluster:
 
     def _status(self, item: Resource) -> None:
         if (type(item), item.key) in self._items:
-            self._items[type(item), item.key].raw["status"] = copy.deepcopy(item.raw.get("status"))
+            self._items[type(item), item.key].raw["status"] = json.loads(json.dumps(item.raw.get("status")))
 
     def _delete(self, action: Delete) -> None:
         item = self._items.get((type(action.item), action.item.key))
@@ -98,18 +103,23 @@ class Cluster:
         else:
             del self._items[type(item), item.key]
 
-    def pass_time(self, seconds: float = 1.0, *, act: Callable[[Pod], str] = lambda pod: "ready") -> None:
+    def pass_time(self, seconds: float = 1.0, *, act: Callable[[Pod], str] = lambda pod: "ready") -> bool:
         """Time goes on: pods that were asked to go are gone, others do what `act` says (ready, silent,
-        succeed, fail)."""
+        succeed, fail). Whether any pod is different now."""
         self.now += timedelta(seconds=seconds)
+        changed = False
         for (kind, key), item in list(self._items.items()):
             if not isinstance(item, Pod):
                 continue
+            before = (item.spec.get("nodeName"), item.raw.get("status"))
             if item.deleting and not item.finalizers:
                 del self._items[kind, key]
+                changed = True
             elif not item.deleting and not finished(item):
                 item.raw["spec"].setdefault("nodeName", "n")
                 item.raw["status"] = pod_status(item, act(item), self.now)
+                changed |= before != (item.spec.get("nodeName"), item.raw["status"])
+        return changed
 
 
 def pod_status(pod: Pod, does: str, now: datetime) -> Json:
