@@ -74,7 +74,21 @@ def cached(farm: HomeUnderTest, name: str, *more: str, total: int = 1) -> None:
 
 
 def ready(farm: HomeUnderTest, name: str, *, seconds: int = 60) -> None:
-    farm.kubectl("wait", "--for=condition=Ready", f"isvc/{name}", f"--timeout={seconds}s")
+    words = ("wait", "--for=condition=Ready", f"isvc/{name}", f"--timeout={seconds}s")
+    told = farm.kubectl(*words, check=False)
+    assert "condition met" in told, told + story(farm, name)
+
+
+def story(farm: HomeUnderTest, name: str) -> str:
+    """Why a service is not ready, for the report of a failed test."""
+    chosen = ("-l", f"serving.kserve.io/inferenceservice={name}")
+    parts = (
+        farm.kubectl("get", "isvc", name, "-o", "jsonpath={.status}"),
+        farm.kubectl("get", "pods", "-A", "-o", "wide"),
+        farm.kubectl("describe", "pods", *chosen),
+        farm.kubectl("logs", *chosen, "--all-containers", "--tail=20", check=False),
+    )
+    return "\n\n".join(parts)
 
 
 def root(farm: HomeUnderTest, node: str) -> Path:

@@ -168,7 +168,7 @@ def home(data: Path, *words: str, env: dict[str, str] | None = None) -> Iterator
     assert found is not None
     running = start(data, *words, env=env)
     try:
-        yield HomeUnderTest(data, running, found, _facts(data, running))
+        yield HomeUnderTest(data, running, found, facts_of(data, running))
     finally:
         end(running)
 
@@ -188,7 +188,9 @@ def start(data: Path, *words: str, env: dict[str, str] | None = None) -> subproc
         )
 
 
-def _facts(data: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+def facts_of(data: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """What a home that has just been started tells of itself: addresses and its pid."""
+
     def read() -> dict[str, Any]:
         assert process.poll() is None, (data / "up.out").read_text()
         path = data / "up.json"
