@@ -46,6 +46,11 @@ cluster-tools: ## build kube-apiserver and etcd from their Go modules (five minu
 test-api: $(STAMP) ## the store's promises on SQLite, the embedded API and a real kube-apiserver
 	$(BIN)/python -m pytest tests/conformance/test_store.py
 
+test-clients: $(STAMP) ## KServe's own SDK, in an environment of its own (320 MB, kept)
+	test -x $(CACHE)/clients/bin/python || $(PYTHON) -m venv $(CACHE)/clients
+	$(BIN)/uv pip install --quiet --python $(CACHE)/clients "kserve==0.21.0" "kubernetes<36" # 36 and later check types that this SDK does not have
+	$(BIN)/python -m pytest tests/service/test_client_kserve.py
+
 verdicts: $(STAMP) ## record what the real kube-apiserver answers
 	FOREBAY_WRITE_VERDICTS=1 $(BIN)/python -m pytest tests/conformance/test_store.py -m kube -p no:randomly
 
@@ -76,4 +81,4 @@ lock: ## resolve the lock files anew
 
 check: lint test ## all that a change must pass
 
-.PHONY: help venv demo test lint unit faults service cluster-tools test-api verdicts bench bench-pull bench-gateway bench-home wheel test-wheel lock check
+.PHONY: help venv demo test lint unit faults service cluster-tools test-api test-clients verdicts bench bench-pull bench-gateway bench-home wheel test-wheel lock check
