@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -57,7 +58,7 @@ def demo(programs: Programs, keep: bool) -> None:
             asyncio.run(play(programs, data, objects))
             click.echo(f"\ndone in {time.monotonic() - began:.1f} s")
             if keep:
-                say_what_next(programs, data)
+                say_what_next(programs, data, hub.pid)
     except BaseException:
         if not keep:
             shutil.rmtree(work, ignore_errors=True)
@@ -172,20 +173,22 @@ async def two_ready(store: Store, key: Key) -> None:
         raise Unavailable(f"the second replica of {key} was not ready after {TIMEOUT_S:g} s") from error
 
 
-def say_what_next(programs: Programs, data: Path) -> None:
-    """What a person may try now."""
+def say_what_next(programs: Programs, data: Path, hub: int) -> None:
+    """What a person may try now; `hub` is the pid of the hub on loopback."""
     facts: Json = programs.running(data)
+    forebay = shutil.which("forebay") or f"{sys.executable} -m forebay.main"
+    messages = json.dumps([SYSTEM, {"role": "user", "content": QUESTION}])
     click.echo(f"""
 It is still running. Try:
 
   export KUBECONFIG={facts["kubeconfig"]}
   kubectl get localmodelcaches,inferenceservices,pods
   kubectl get localmodelnode -o yaml
-  forebay explain isvc/smollm2 --data {data}
+  {forebay} explain isvc/smollm2 --data {data}
   curl {facts["gateway"]}/openai/v1/chat/completions -H 'content-type: application/json' \\
-    -d '{{"model": "smollm2", "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
+    -d '{{"model": "smollm2", "temperature": 0, "messages": {messages}}}'
   OPENAI_BASE_URL={facts["gateway"]}/openai/v1 OPENAI_API_KEY=- \\
     python -c 'from openai import OpenAI; print(OpenAI().models.list())'
 
-  forebay down --data {data}      # ends it
+  {forebay} down --data {data} && kill {hub}      # ends the home, and the hub
 """)
