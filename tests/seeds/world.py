@@ -167,10 +167,12 @@ def home(data: Path, *words: str, env: dict[str, str] | None = None) -> Iterator
     found = find_kubectl()
     assert found is not None
     running = start(data, *words, env=env)
+    here = HomeUnderTest(data, running, found)
     try:
-        yield HomeUnderTest(data, running, found, facts_of(data, running))
+        here.facts = facts_of(data, running)
+        yield here
     finally:
-        end(running)
+        end(here.process)  # a test may have begun another life
 
 
 def start(data: Path, *words: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
