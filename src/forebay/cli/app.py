@@ -20,9 +20,11 @@ COMMANDS = {
     "logs": ("objects", "logs"),
     "delete": ("objects", "delete"),
     "explain": ("explaining", "explain"),
+    "cache": ("cache_commands", "cache"),
     "doctor": ("doctor", "doctor"),
     "kubeconfig": ("home", "kubeconfig"),
     "version": ("home", "version"),
+    "completion": ("completing", "completion"),
     "pull": ("pulling", "pull"),
     "storage-initializer": ("programs_run", "storage_initializer"),
     "node": ("programs_run", "node"),
@@ -50,10 +52,10 @@ class LazyGroup(click.Group):
 def build(programs: Programs) -> click.Group:
     """The whole command tree over these programs."""
 
-    @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-    @click.pass_context
-    def forebay(ctx: click.Context) -> None:
+    settings = {"help_option_names": ["-h", "--help"], "obj": programs}  # completion parses, and runs nothing
+
+    @click.group(cls=LazyGroup, context_settings=settings)
+    def forebay() -> None:
         """Forebay serves models and keeps their weights where they will be needed, before they are needed."""
-        ctx.obj = programs
 
     return forebay

@@ -13,6 +13,7 @@ import click
 
 from forebay.api.kinds import InferenceService, LocalModelNode, Pod
 from forebay.api.meta import Json, Key, Resource
+from forebay.cli.completing import complete_objects
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.lookup import split
@@ -148,7 +149,7 @@ def replicas_table(found: list[Timing]) -> None:
 
 
 @click.command()
-@click.argument("what")
+@click.argument("what", shell_complete=complete_objects)
 @namespace_option
 @click.option(
     "-o", "--output", type=click.Choice(["json", "yaml"]), default=None, help="Machine-readable form."

@@ -11,6 +11,7 @@ import click
 from forebay.api.kinds import InferenceService, Job, Pod
 from forebay.api.meta import Json, Key, Resource
 from forebay.cli import lookup, manifests
+from forebay.cli.completing import complete_objects
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.output import show
@@ -61,7 +62,7 @@ def _named(item: Resource) -> str:
 
 
 @click.command()
-@click.argument("what", nargs=-1, required=True)
+@click.argument("what", nargs=-1, required=True, shell_complete=complete_objects)
 @namespace_option
 @click.option("-A", "--all-namespaces", is_flag=True, help="Every namespace.")
 @click.option("-l", "--selector", default="", help="Label selector.")
@@ -121,7 +122,7 @@ def _print_table(table: Json, names: tuple[str, ...], *, wide: bool, spaces: boo
 
 
 @click.command()
-@click.argument("what", nargs=-1, required=True)
+@click.argument("what", nargs=-1, required=True, shell_complete=complete_objects)
 @namespace_option
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Return when it is gone.")
 @click.option("--timeout", "timeout_s", default=120.0, show_default=True, help="Seconds to wait at most.")
@@ -145,12 +146,13 @@ def delete(programs: Programs, what: tuple[str, ...], namespace: str, wait: bool
                     f"{_named(item)} deleted{'' if not kind.namespaced else f' from {namespace} namespace'}"
                 )
                 if wait:
-                    await _gone(client, item, timeout_s)
+                    await gone(client, item, timeout_s)
 
     asyncio.run(body())
 
 
-async def _gone(client: Client, item: Resource, timeout_s: float) -> None:
+async def gone(client: Client, item: Resource, timeout_s: float) -> None:
+    """Return when the object is gone. Raises Invalid after the timeout."""
     try:
         async with asyncio.timeout(timeout_s):
             while (await client.get(type(item), item.key)).uid == item.uid:  # noqa: ASYNC110
@@ -164,7 +166,7 @@ async def _gone(client: Client, item: Resource, timeout_s: float) -> None:
 
 
 @click.command()
-@click.argument("what")
+@click.argument("what", shell_complete=complete_objects)
 @namespace_option
 @click.option("-f", "--follow", is_flag=True, help="Go on as lines come.")
 @click.option("-c", "--container", default="", help="Container of the pod.")
