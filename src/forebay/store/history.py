@@ -14,6 +14,14 @@ from forebay.store.protocol import Event, EventType, T, Where
 from forebay.store.where import wanted
 
 
+class _Growth:
+    """Wakes the watches of one kind once; `floor` is the last revision before the change that did it."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.floor = 0
+
+
 class History:
     """An ordered list of changes that only grows at its end and is cut at its start."""
 
@@ -21,18 +29,22 @@ class History:
         self._changes = changes
         self._revisions = [c.revision for c in changes]
         self.revision = revision
-        self._grown = asyncio.Event()
+        self._growth: dict[tuple[str, str], _Growth] = {}
 
     def append(self, changes: Sequence[Change]) -> None:
-        """Take committed changes and wake every watch."""
+        """Take committed changes and wake the watches of their kinds."""
+        floor = self.revision
         self._changes += changes
         self._revisions += [c.revision for c in changes]
         self.revision = self._revisions[-1]
         if len(self._changes) > 2 * KEEP_LOG_ROWS:
             del self._changes[:-KEEP_LOG_ROWS]
             del self._revisions[:-KEEP_LOG_ROWS]
-        self._grown.set()
-        self._grown = asyncio.Event()
+        for place in {(c.group, c.plural) for c in changes}:
+            growth = self._growth.pop(place, None)
+            if growth is not None:
+                growth.floor = floor
+                growth.event.set()
 
     def since(self, revision: int) -> list[Change]:
         """Changes after `revision`. Raises Clash when some of them are gone (HTTP 410), or it lies ahead."""
@@ -47,21 +59,22 @@ class History:
         self, kind: type[T], where: Where, since: int, bookmarks_s: float
     ) -> AsyncIterator[Event[T]]:
         """Events of one kind after `since`; a bookmark whenever `bookmarks_s` pass in silence."""
-        at = since
+        at, place = since, (kind.group, kind.plural)
         while True:
-            grown = self._grown  # taken before reading, so that a change in between wakes us
+            growth = self._growth.setdefault(place, _Growth())  # before reading: a change in between wakes us
             for change in self.since(at):
                 at = change.revision
                 event = as_event(kind, where, change)
                 if event is not None:
                     yield event
-            if self._grown is not grown:
-                continue
-            try:
-                async with asyncio.timeout(bookmarks_s):
-                    await grown.wait()
-            except TimeoutError:
-                yield Event("BOOKMARK", kind(bookmark(kind, self.revision)))
+            while not growth.event.is_set():
+                try:
+                    async with asyncio.timeout(bookmarks_s):
+                        await growth.event.wait()
+                except TimeoutError:
+                    if not growth.event.is_set():  # else the bookmark would skip what has just come
+                        yield Event("BOOKMARK", kind(bookmark(kind, self.revision)))
+            at = max(at, growth.floor)  # until then other kinds changed; it may be forgotten
 
 
 def bookmark(kind: type[Resource], revision: int) -> Json:
