@@ -59,6 +59,9 @@ class FakeGcs(Cloud):
         self.accounts, self.tokens = accounts or {}, set[str]()
         self.encoded: set[str] = set()  # names that are stored with Content-Encoding: gzip
         self.tokens_made = 0
+        self.revoke_before_media = (
+            0  # the n-th request for content comes with a token that is no good any more
+        )
 
     def _answer(self, request: Request) -> Reply:
         parts = urlsplit(request.target)
@@ -69,6 +72,9 @@ class FakeGcs(Cloud):
             if request.headers.get("metadata-flavor") != "Google":
                 return Reply(403)
             return self._issue()
+        if parts.path.startswith("/download/") and self.revoke_before_media:
+            self.revoke_before_media -= 1
+            self.tokens = self.tokens if self.revoke_before_media else set()
         if (
             self.accounts
             and request.headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens
@@ -109,6 +115,8 @@ class FakeGcs(Cloud):
 
     def _token(self, request: Request) -> Reply:
         form = {n: v[0] for n, v in parse_qs(request.body.decode()).items()}
+        if form.get("refresh_token") == "r-1" and form.get("client_secret") == "s":
+            return self._issue()
         head, claim, signature = (form.get("assertion", "") + "..").split(".")[:3]
         try:
             said = json.loads(_unbase64url(claim))
@@ -148,6 +156,7 @@ class FakeAzure(Cloud):
         self.key, self.tokens = key, tokens
         self.public: set[str] = set()
         self.folders: set[str] = set()  # names of folders of a hierarchical account
+        self.after_list: Callable[[], None] = lambda: None
         self.secrets = {"tenant-1": {"client-1": "sesame"}}
 
     @property
@@ -187,6 +196,8 @@ class FakeAzure(Cloud):
         text = (
             f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>{more}</NextMarker></EnumerationResults>"
         )
+        if not more:
+            self.after_list()
         return Reply(
             200, {"Content-Type": "application/xml"}, b'\xef\xbb\xbf<?xml version="1.0"?>' + text.encode()
         )

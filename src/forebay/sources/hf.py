@@ -85,15 +85,14 @@ class HubSource:
             link = _NEXT.search(reply.head.get("link"))
             if not link:
                 return files
-            path = link[1].removeprefix(self._endpoint)
+            # Mirrors pass on the hub's own address; the token stays with the endpoint that was named.
+            path = "/api/" + link[1].partition("/api/")[2]
         raise Unavailable(f"{self._endpoint} lists {repo} without end")
 
     def _json(self, path: str, repo: str, revision: str) -> Any:
         return self._get(path, repo, revision).json()
 
     def _get(self, path: str, repo: str, revision: str) -> Reply:
-        if not path.startswith("/"):
-            raise Unavailable(f"{self._endpoint} sends its listing elsewhere; refused, the token stays here")
         reply = self._client.get(self._endpoint + path, self._headers())
         if reply.status != 200:
             raise self._error(reply, repo, revision)

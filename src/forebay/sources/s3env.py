@@ -72,6 +72,7 @@ _NAMES = {
     "verify_ssl": "S3_VERIFY_SSL",
     "anonymous": "awsAnonymousCredential",
     "ca_bundle": "AWS_CA_BUNDLE",
+    "cabundle_configmap": "AWS_CA_BUNDLE_CONFIGMAP",
 }
 
 

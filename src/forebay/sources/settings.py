@@ -29,7 +29,8 @@ def flag(env: Mapping[str, str], name: str, default: bool = False) -> bool:
 def trust_from(env: Mapping[str, str], *, verify: bool = True) -> Trust:
     """CA bundle and client certificate for TLS.
 
-    The first of: KServe's CA_BUNDLE_VOLUME_MOUNT_POINT/cabundle.crt (when CA_BUNDLE_CONFIGMAP_NAME is set),
+    The first of: KServe's CA_BUNDLE_VOLUME_MOUNT_POINT/cabundle.crt (when CA_BUNDLE_CONFIGMAP_NAME or
+    AWS_CA_BUNDLE_CONFIGMAP is set),
     AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE. FOREBAY_CLIENT_CERT is a PEM file with
     certificate and key. Raises Invalid when a named file is not there.
     """
@@ -44,7 +45,8 @@ def trust_from(env: Mapping[str, str], *, verify: bool = True) -> Trust:
 
 
 def _bundle(env: Mapping[str, str]) -> str:
-    if env.get("CA_BUNDLE_CONFIGMAP_NAME") and env.get("CA_BUNDLE_VOLUME_MOUNT_POINT"):
+    mounted = env.get("CA_BUNDLE_CONFIGMAP_NAME") or env.get("AWS_CA_BUNDLE_CONFIGMAP")
+    if mounted and env.get("CA_BUNDLE_VOLUME_MOUNT_POINT"):
         return f"{env['CA_BUNDLE_VOLUME_MOUNT_POINT'].rstrip('/')}/cabundle.crt"
     names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
     return next((env[n] for n in names if env.get(n)), "")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _SPARE = 0.2  # of a token's life: it is renewed that early
-_ASKED_AGAIN_S = 2.0
+_ASKED_AGAIN_S = 0.5
 
 
 @dataclass
