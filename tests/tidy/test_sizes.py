@@ -37,7 +37,9 @@ def test_files_and_functions_stay_small(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= FILE_LINES_MAX, f"{path} is longer than {FILE_LINES_MAX} lines: split it"
     for function in functions(ast.parse(text)):
-        assert body_lines(function) <= FUNCTION_LINES_MAX, f"{path.name}:{function.lineno} {function.name} is too long"
+        assert body_lines(function) <= FUNCTION_LINES_MAX, (
+            f"{path.name}:{function.lineno} {function.name} is too long"
+        )
         if not function.decorator_list:  # a command's parameters are its options
             assert positional(function) <= PARAMETERS_MAX, f"{path.name}:{function.lineno} {function.name}"
 
