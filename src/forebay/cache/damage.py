@@ -12,7 +12,7 @@ from pathlib import Path
 
 from forebay.cache import manifests, views
 from forebay.cache.layout import checked_key
-from forebay.cache.manifest import load
+from forebay.cache.manifest import Manifest, load
 from forebay.cache.root import Root
 from forebay.errors import Damaged
 from forebay.kit.disk import put, read
@@ -86,15 +86,22 @@ def set_manifest_aside(root: Root, key: str, why: str) -> None:
 def wanted_again(root: Root) -> set[str]:
     """Blobs of models that were set aside and are not whole again yet: healing needs only what was bad."""
     wanted: set[str] = set()
-    for name in root.disk.list(root.layout.damaged):
-        if name.endswith(".manifest.json"):
+    for manifest in set_aside_manifests(root):
+        if root.disk.info(root.layout.manifest(manifest.key)) is None:
+            wanted |= manifest.blobs.keys()
+    return wanted
+
+
+def set_aside_manifests(root: Root, key: str = "") -> list[Manifest]:
+    """Manifests that were set aside and can be read: of one model, or all."""
+    found = []
+    for name in sorted(root.disk.list(root.layout.damaged)):
+        if name.endswith(".manifest.json") and name.startswith(f"{key}." if key else ""):
             try:
-                manifest = load(read(root.disk, root.layout.damaged / name), name)
+                found.append(load(read(root.disk, root.layout.damaged / name), name))
             except Damaged:
                 continue
-            if root.disk.info(root.layout.manifest(manifest.key)) is None:
-                wanted |= manifest.blobs.keys()
-    return wanted
+    return found
 
 
 def complaint(root: Root, key: str) -> str:

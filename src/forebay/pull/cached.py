@@ -23,6 +23,7 @@ from forebay.errors import Clash, Damaged, ForebayError, Invalid, Unavailable
 from forebay.kit.disk import files_below, make_folders, put, read, remove_tree
 from forebay.kit.failpoints import failpoint
 from forebay.kit.redact import redacted
+from forebay.pull.earlier import earlier_files
 from forebay.pull.engine import fetch
 from forebay.pull.folder import Watching
 from forebay.pull.limits import Limits
@@ -246,7 +247,7 @@ class _Work:
 
     def _claim(self, key: str, listing: Listing) -> None:
         """Hold on to what is here: promised digests, and those that an interrupted pull has observed."""
-        known = _known(self.root, key, listing.revision)
+        known = earlier_files(self.root, key, listing) | _known(self.root, key, listing.revision)
         wanted: dict[str, tuple[RemoteFile, str, int]] = {}
         for file in listing.files:
             seen = known.get(file.path)
