@@ -40,6 +40,7 @@ DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
 READONLY = "storage.kserve.io/readonly"
 STORAGE_SECRET = "serving.kserve.io/storageSecretName"
 WHEN_UNCACHED = "forebay.dev/when-uncached"
+PREPARE = "forebay.dev/prepare"  # of a runtime: its image brings the weights into its own form first
 ISVC_LABEL = "serving.kserve.io/inferenceservice"
 LOCALMODEL = "internal.serving.kserve.io/localmodel"
 LOCALMODEL_NAMESPACE = "internal.serving.kserve.io/localmodel-namespace"

@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.serving_world import World, condition
 from tests.unit.control.test_caches import CACHE, GROUP, KEY, NAMESPACED, URI, on
 
-from forebay.api import kinds
+from forebay.api import kinds, names
 from forebay.api.meta import Key
 from forebay.control.shipped import shipped
 from forebay.store.protocol import edit_status
@@ -29,9 +29,13 @@ spec:
 
 
 async def prepared(world: World, *, cached: bool = True, groups: str = "gpu1") -> None:
-    """A node, its groups, the shipped objects and, if wanted, a cache whose copy is there."""
+    """A node, its groups, the shipped objects and, if wanted, a cache whose copy is there.
+
+    The runtimes ask for no preparation here: what it adds to a pod has its own tests (test_prepare.py).
+    """
     for item in shipped():
         if item.kind not in ("Namespace",):
+            item.meta.get("annotations", {}).pop(names.PREPARE, None)
             await world.store.create(item)
     await world.node("a", **on("gpu1"))
     for group in ("gpu1", "gpu2"):

@@ -45,10 +45,11 @@ class InferenceServiceController:
             LocalModelCache, LocalModelNamespaceCache, LocalModelNodeGroup, Node, ServingRuntime,
             ClusterServingRuntime, ClusterStorageContainer, ServiceAccount,
         )  # fmt: skip
-        owned = (Deployment, Service, HorizontalPodAutoscaler, PersistentVolumeClaim)
+        owned = (Deployment, Service, HorizontalPodAutoscaler)
         self.watches = (
             Watch(InferenceService, wakes=known.own),
             *(Watch(kind, wakes=_owners) for kind in owned),
+            Watch(PersistentVolumeClaim, wakes=self._claim),
             Watch(Pod, wakes=_pod, where=Where(labels=names.ISVC_LABEL)),
             *(Watch(kind, wakes=known.everyone) for kind in shared),
             Watch(ConfigMap, wakes=known.everyone, where=config),
@@ -64,6 +65,10 @@ class InferenceServiceController:
         await carry_out(self._store, seen.service, decision.actions, clock=self._clock)
         await report(self._store, seen.service, decision.status)
         return decision.look_again_s
+
+    def _claim(self, item: PersistentVolumeClaim) -> Iterable[Key]:
+        """A shared claim that leaves with its last service may keep a new one waiting, which makes another."""
+        return self._known.everyone(item) if item.deleting else _owners(item)
 
 
 def _owners(item: Resource) -> Iterable[Key]:

@@ -14,6 +14,7 @@ from forebay.control.inferenceservice import children
 from forebay.control.inferenceservice.model import PLAN_NOTE, ROLLOUT_NOTE, Plan, Seen, plan_of
 from forebay.control.inferenceservice.pods import begun
 from forebay.control.inferenceservice.predictor import Predictor, predictor_of, unsupported
+from forebay.control.inferenceservice.prepare import prepared
 from forebay.control.inferenceservice.runtime import Selected, select
 from forebay.control.inferenceservice.status import Outcome, status
 from forebay.control.inferenceservice.storage import (
@@ -62,7 +63,8 @@ def decide(seen: Seen) -> Decision:
         return _refused(seen, name, told, FailureReason.INVALID_PREDICTOR_SPEC, problem)
     rollout = children.rollout_hash(seen.service, template, source.uri)
     plan = _plan_in_effect(seen, fresh, rollout)
-    wanted = with_model(seen, predictor, plan, template)
+    mounted = plan.mount if plan.mode != "none" else ""
+    wanted = prepared(with_model(seen, predictor, plan, template), selected.runtime, mounted)
     actions = [
         *_storage(seen, plan),
         *_children(seen, predictor, wanted, plan, rollout),

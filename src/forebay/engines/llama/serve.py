@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from forebay.engines.llama import native
 from forebay.engines.llama.find import Found, find_model
 from forebay.engines.llama.options import Options
 from forebay.engines.llama.phases import phase
+from forebay.engines.llama.prepare import converted
 from forebay.engines.llama.site import LlamaSite
 from forebay.errors import Absent, Invalid, Unavailable
 from forebay.kit.http1 import Group, Limits, ProxyServer
@@ -49,7 +51,7 @@ def serve(options: Options) -> int:
         tempfile.TemporaryDirectory(prefix="forebay-llama-", dir=_socket_parent()) as short,
     ):
         found = _find(options)
-        model = _converted(found, Path(scratch)) if found.kind == "safetensors" else found.path
+        model = converted(found.path, Path(scratch)) if found.kind == "safetensors" else found.path
         socket = Path(short) / "llama.sock"
         with phase("load") as facts:
             facts["file"], facts["bytes"] = str(model), model.stat().st_size
@@ -60,6 +62,9 @@ def serve(options: Options) -> int:
 
 
 def _find(options: Options) -> Found:
+    made = os.environ.get("FOREBAY_PREPARED_DIR", "")
+    if made and any(Path(made).glob("*.gguf")):
+        return find_model(Path(made))
     try:
         return find_model(options.model_dir, wanted=options.gguf)
     except (Absent, Invalid) as error:
@@ -72,15 +77,6 @@ def _find(options: Options) -> Found:
                 f"--model_dir DIR"
             ) from error
         raise
-
-
-def _converted(found: Found, scratch: Path) -> Path:
-    from forebay.engines.llama.convert import convert
-
-    with phase("convert") as facts:
-        made = convert(found.path, scratch, outtype="keep")
-        facts["file"], facts["bytes"] = str(made), made.stat().st_size
-    return made
 
 
 async def _serve(options: Options, socket: Path) -> int:
