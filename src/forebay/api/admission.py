@@ -7,14 +7,13 @@ objects
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from forebay.api import kinds
-from forebay.api.meta import Json, Key, Resource
+from forebay.api.meta import Json, Key, Resource, json_copy
 from forebay.api.schema import causes, defaulted, pruned, validate
 from forebay.api.schema.causes import Cause
 from forebay.api.schema.pod_defaults import admitted
@@ -90,7 +89,7 @@ class Rules:
     def _shaped(self, kind: type[Resource], new: Json, old: Json | None, verb: str) -> Json:
         new = pruned(new, kind)
         if verb == "create":
-            new = _begun(copy.deepcopy(new), kind, self._look)
+            new = _begun(json_copy(new), kind, self._look)
         elif old is not None and kind is kinds.Service:
             _keep_address(new, old)
         new = defaulted(new, kind)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import cast
 
-from forebay.api.meta import Json, Resource
+from forebay.api.meta import Json, Resource, json_copy
 from forebay.api.schema import structural
 from forebay.api.schema.defaults import apply_defaults
 from forebay.api.schema.shape import encoded, known
@@ -33,7 +32,7 @@ def defaulted(raw: Json, kind: type[Resource]) -> Json:
     it."""
     name = type_name(kind)
     if name:
-        out: Json = copy.deepcopy(raw)
+        out: Json = json_copy(raw)
         if not isinstance(out.get("metadata"), dict):
             out["metadata"] = {}
         apply_defaults(out, kind)

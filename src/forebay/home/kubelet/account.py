@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import yaml
 
 from forebay.api.meta import Json
 
@@ -34,7 +33,7 @@ def wants_token(pod: Json, account: Json | None) -> bool:
 
 
 def write_kubeconfig(path: Path, *, api_url: str, ca_file: Path, token: str, namespace: str) -> None:
-    """A kubeconfig that only this user can read."""
+    """A kubeconfig that only this user can read; in JSON, which is YAML and thirty times as fast to write."""
     config = {
         "apiVersion": "v1", "kind": "Config", "current-context": "forebay",
         "clusters": [
@@ -46,7 +45,7 @@ def write_kubeconfig(path: Path, *, api_url: str, ca_file: Path, token: str, nam
         ],
     }  # fmt: skip
     path.touch(mode=0o600)
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    path.write_text(json.dumps(config, indent=1) + "\n")
 
 
 def environment(path: Path | None, api_url: str) -> dict[str, str]:

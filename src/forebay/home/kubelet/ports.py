@@ -7,6 +7,7 @@ import random
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain
 
 from forebay.api.meta import Json
 from forebay.errors import Exhausted
@@ -26,7 +27,7 @@ class PortBook:
         """A free port, `wanted` if it is free. Raises Exhausted."""
         offset = random.randrange(LAST - FIRST + 1)
         rest = (FIRST + (offset + step) % (LAST - FIRST + 1) for step in range(LAST - FIRST + 1))
-        for port in ([wanted] if wanted else []) + [*rest]:
+        for port in chain([wanted] if wanted else [], rest):
             if port not in self._taken and _free(port):
                 self._taken.add(port)
                 return port

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -11,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from forebay.api.kinds import Pod
-from forebay.api.meta import Json, Resource
+from forebay.api.meta import Json, Resource, json_copy
 from forebay.kit.clock import parse_rfc3339, rfc3339
 
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, so that no word appears; Kubernetes' own choice
@@ -110,12 +109,12 @@ def free_names(
 def from_template(owner: Resource, template: Json, name: str) -> Pod:
     """The pod that `template` describes, owned by `owner`."""
     meta = template.get("metadata") or {}
-    pod = Pod.new(name, owner.namespace, spec=copy.deepcopy(template.get("spec") or {}))
+    pod = Pod.new(name, owner.namespace, spec=json_copy(template.get("spec") or {}))
     pod.meta["generateName"] = f"{owner.name}-"
     pod.meta["ownerReferences"] = [owner.owner_reference()]
     for field in ("labels", "annotations", "finalizers"):
         if meta.get(field):
-            pod.meta[field] = copy.deepcopy(meta[field])
+            pod.meta[field] = json_copy(meta[field])
     return pod
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 from forebay.api.kinds import Deployment, ReplicaSet
-from forebay.api.meta import Json
+from forebay.api.meta import Json, json_copy
 from forebay.home.workloads import pods as p
 
 HASH = "pod-template-hash"
@@ -21,7 +20,7 @@ _NOT_COPIED = {
 
 def template_of(replica_set: ReplicaSet) -> Json:
     """The pod template as the Deployment gave it, without the hash label."""
-    template = copy.deepcopy(replica_set.spec.get("template") or {})
+    template = json_copy(replica_set.spec.get("template") or {})
     labels = (template.get("metadata") or {}).get("labels") or {}
     labels.pop(HASH, None)
     return _plain(template)
@@ -35,7 +34,7 @@ def _plain(template: Json) -> Json:
 
 def current(deployment: Deployment, sets: Sequence[ReplicaSet]) -> ReplicaSet | None:
     """The oldest set with the Deployment's template."""
-    wanted = _plain(copy.deepcopy(deployment.spec["template"]))
+    wanted = _plain(json_copy(deployment.spec["template"]))
     same = [rs for rs in sets if template_of(rs) == wanted and not rs.deleting]
     return min(same, key=lambda rs: (p.created(rs), rs.name), default=None)
 
@@ -54,12 +53,12 @@ def size(replica_set: ReplicaSet) -> int:
 def new_set(deployment: Deployment, taken: frozenset[str], number: int) -> tuple[ReplicaSet, int]:
     """The set for the Deployment's template with no pods yet, and the collision count its name needed."""
     collisions = int(deployment.status.get("collisionCount") or 0)
-    template = copy.deepcopy(deployment.spec["template"])
+    template = json_copy(deployment.spec["template"])
     while (name := f"{deployment.name}-{p.template_hash(template, collisions)}") in taken:
         collisions += 1
     labels = {**((template.get("metadata") or {}).get("labels") or {}), HASH: name.rpartition("-")[2]}
     template.setdefault("metadata", {})["labels"] = labels
-    selector = copy.deepcopy(deployment.spec.get("selector") or {})
+    selector = json_copy(deployment.spec.get("selector") or {})
     selector["matchLabels"] = {**(selector.get("matchLabels") or {}), HASH: labels[HASH]}
     made = ReplicaSet.new(
         name,
