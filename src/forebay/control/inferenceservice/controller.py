@@ -67,7 +67,7 @@ class InferenceServiceController:
         return decision.look_again_s
 
     def _claim(self, item: PersistentVolumeClaim) -> Iterable[Key]:
-        """A shared claim that leaves with its last service may keep a new one waiting, which makes another."""
+        """A shared claim that leaves with its last service may keep a new one waiting; it makes another."""
         return self._known.everyone(item) if item.deleting else _owners(item)
 
 

@@ -186,8 +186,13 @@ def _protect_claim(seen: Seen, claim: PersistentVolumeClaim) -> None:
 
 
 def _mounts(pod: Pod, claim: PersistentVolumeClaim) -> bool:
-    """Whether a pod that still runs, or may run, uses the claim."""
-    return pod.namespace == claim.namespace and not p.finished(pod) and claim.name in claims_of(pod)
+    """Whether a pod that still runs, or may run, uses the claim.
+
+    One that is on no node yet does not: it will not start with a claim that leaves, and if it held the claim,
+    both would wait for ever.
+    """
+    mine = pod.namespace == claim.namespace and claim.name in claims_of(pod)
+    return mine and bool(pod.spec.get("nodeName")) and not p.finished(pod)
 
 
 def claims_of(pod: Pod) -> list[str]:
