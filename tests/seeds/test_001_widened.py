@@ -53,6 +53,7 @@ def farm(origin: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home
             node_group("nowhere", "no-such-node"),
         )
         running.apply(cache("small", f"hf://{OPEN}", "one"))
+        cached(running, "small")
         yield running
 
 
@@ -189,10 +190,10 @@ def test_pull_when_uncached_starts_without_the_cache(farm: HomeUnderTest) -> Non
         farm.kubectl("delete", "localmodelcache/away", "--timeout=60s")
     finally:
         farm.apply(cache("small", f"hf://{OPEN}", "one"))
+        cached(farm, "small")
 
 
 def test_stop_takes_the_pods_away_and_its_end_brings_them_back(farm: HomeUnderTest) -> None:
-    cached(farm, "small")
     farm.apply(service("stopper", f"hf://{OPEN}"))
     ready(farm, "stopper")
     farm.kubectl("annotate", "isvc", "stopper", "serving.kserve.io/stop=true")
@@ -204,6 +205,17 @@ def test_stop_takes_the_pods_away_and_its_end_brings_them_back(farm: HomeUnderTe
     ready(farm, "stopper")
     assert answer(farm, "stopper")
     farm.kubectl("delete", "isvc/stopper", "--timeout=30s")
+
+
+def test_a_service_in_the_place_of_one_that_just_left_becomes_ready(farm: HomeUnderTest) -> None:
+    """The claim that both would share is being deleted with the first; neither may hold up the other."""
+    farm.apply(service("first", f"hf://{OPEN}"))
+    ready(farm, "first")
+    farm.kubectl("delete", "isvc/first", "--wait=false")
+    farm.apply(service("next", f"hf://{OPEN}"))
+    ready(farm, "next", seconds=30)
+    assert answer(farm, "next")
+    farm.kubectl("delete", "isvc/next", "--timeout=30s")
 
 
 def test_a_claim_is_mounted_and_not_copied(farm: HomeUnderTest, origin: Hub) -> None:
@@ -236,7 +248,6 @@ def test_a_claim_is_mounted_and_not_copied(farm: HomeUnderTest, origin: Hub) -> 
 
 
 def test_a_second_replica_asks_the_hub_for_nothing(farm: HomeUnderTest, origin: Hub) -> None:
-    cached(farm, "small")
     farm.apply(service("twins", f"hf://{OPEN}"))
     ready(farm, "twins")
     before = len(origin.requests())
@@ -250,7 +261,6 @@ def test_a_second_replica_asks_the_hub_for_nothing(farm: HomeUnderTest, origin: 
 
 
 def test_a_rollout_drops_no_request(farm: HomeUnderTest) -> None:
-    cached(farm, "small")
     farm.apply(service("roller", f"hf://{OPEN}"))
     ready(farm, "roller")
     first = pods(farm, "roller")
