@@ -78,8 +78,9 @@ def cli() -> str:
         parts += _command(name, command)
     from forebay.engines.llama import command as llama
 
-    parts.append("## forebay-llama convert")
-    parts += _command("forebay-llama convert", llama._convert)
+    for name, command in (("convert", llama._convert), ("prepare", llama._prepare)):
+        parts.append(f"## forebay-llama {name}")
+        parts += _command(f"forebay-llama {name}", command)
     return page("Command line", *parts)
 
 
@@ -164,6 +165,24 @@ def images() -> str:
         table(("image", "runs"), ((f"`{name}`", shown(argv)) for name, argv in PROGRAMS.items())),
         *intro("images_more"),
     )
+
+
+def sources() -> str:
+    """docs/reference/sources.md"""
+    from importlib import import_module
+
+    from forebay.sources.table import SOURCES
+
+    told: dict[tuple[str, str], list[str]] = {}
+    for scheme, place in SOURCES.items():
+        told.setdefault(place, []).append(scheme)
+    parts = intro("sources")
+    for (module, name), schemes in told.items():
+        source = getattr(import_module(module), name)
+        parts.append("## " + ", ".join(f"{scheme}://" for scheme in schemes))
+        first = (import_module(module).__doc__ or "").strip().split("\n\n")[0]
+        parts += [" ".join(first.split()), " ".join(inspect.cleandoc(source.__doc__ or "").split())]
+    return page("Sources", *parts)
 
 
 def errors() -> str:
@@ -307,6 +326,7 @@ WRITERS: dict[str, Callable[[], str]] = {
     "metrics.md": metrics,
     "fields.md": fields,
     "images.md": images,
+    "sources.md": sources,
     "labels.md": keys,
 }
 
