@@ -135,7 +135,7 @@ def test_patterns_choose_files(origin: Origin, tmp_path: Path) -> None:
 
 
 NOBODYS = ["", "nonsense", "ftp://x/y", "pvc://claim/x", "hf://only", "hf://a/b/c", "hf://../x", "s3:///x",
-           "file://host/x", "http:///x", "gs://", "gs://B/x", "az://x", "oci://h.example/UP:v",
+           "file://host/x", "http:///x", "https://[/x", "gs://", "gs://B/x", "az://x", "oci://h.example/UP:v",
            "oci://h.example/a@sha256:12", "oci://", "https://acct.blob.core.windows.net/"]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from forebay.sources.gcsauth import token_of
 from forebay.sources.tokens import Renewed
 from forebay.sources.wire.client import Client
 from forebay.sources.wire.conn import Deadlines
+from forebay.sources.wire.heads import where
 
 VERSION = "2021-12-02"  # of the service's API: the oldest with the fields that are signed below
 _SAS_LIFE_S = 3600
@@ -68,6 +69,7 @@ def place_of(uri: str, env: Mapping[str, str]) -> Place:
     else:
         host, _, rest = rest.partition("/")
         endpoint, rest = f"https://{host.lower()}", unquote(rest)
+    where(endpoint)
     account = urlsplit(endpoint).path.strip("/") or (urlsplit(endpoint).hostname or "").partition(".")[0]
     container, _, prefix = rest.partition("/")
     if (

@@ -20,7 +20,7 @@ from forebay.sources.paths import safe_path
 from forebay.sources.settings import trust_from
 from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client, Reply, refused
-from forebay.sources.wire.heads import Head
+from forebay.sources.wire.heads import Head, where
 
 
 class HttpSource:
@@ -38,6 +38,7 @@ class HttpSource:
     def resolve(self, uri: str, *, revision: str = "") -> Listing:
         """Size, ETag and digest that the server tells now. Raises Invalid, Denied, Absent, Unavailable,
         Clash."""
+        where(uri)  # refuses what is no address
         name = safe_path(posixpath.basename(unquote(urlsplit(uri).path)) or "download")
         request = self._request(uri)
         with closing(self._client):

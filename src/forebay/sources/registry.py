@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
-from forebay.kit.redact import redacted
 from forebay.sources.settings import flag, trust_from
 from forebay.sources.tokens import Renewed
 from forebay.sources.wire.client import Client, Reply, refused
+from forebay.sources.wire.heads import where
 
 HUB = "docker.io"
 _HUB_HOST, _HUB_KEY = "registry-1.docker.io", "index.docker.io"
@@ -92,9 +92,9 @@ class Registry:
             return Renewed(lambda: (login.basic, _FOREVER_S))
         asked = {(m[1] or m[3]).lower(): m[2] or m[4] or "" for m in _PAIR.finditer(challenge[at.end() :])}
         asked.setdefault("scope", f"repository:{name}:pull")
-        realm = urlsplit(asked.get("realm", ""))
-        if realm.scheme != "https" and not (self._insecure and realm.scheme == "http"):
-            raise Denied(f"{host} sends logins to {redacted(realm.geturl())!r}, which is not https; refused")
+        realm = where(asked.get("realm", ""))
+        if realm.scheme != "https" and not self._insecure:
+            raise Denied(f"{host} sends logins to {realm.host}, over plain http; refused")
         return Renewed(lambda: self._token(host, name, login, asked))
 
     def _token(self, host: str, name: str, login: Login, asked: Mapping[str, str]) -> tuple[str, float]:

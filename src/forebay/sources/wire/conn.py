@@ -24,7 +24,7 @@ from forebay.sources.wire.heads import HEAD_MAX, BadAnswer, Head, Where, WireErr
 from forebay.sources.wire.proxy import Proxy
 
 _TICK_S = 0.5
-_BUFFER = 64 * 1024
+_BUFFER = 256 * 1024
 
 
 class Dropped(WireError):
@@ -89,7 +89,8 @@ class Conn:
         self._deadlines = deadlines
         self._absolute = proxy is not None and at.scheme == "http"
         self._proxy_headers = dict(proxy.headers) if proxy is not None and self._absolute else {}
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._bytes = bytearray(_BUFFER)
+        self._buffer = memoryview(self._bytes)
         self._lo = self._hi = 0
         self._left: int | None = 0  # bytes of the body still to come; None: until the end of the connection
         self._chunked = False
@@ -226,10 +227,10 @@ class Conn:
     def _line(self, most: int) -> bytes:
         out = b""
         while True:
-            end = bytes(self._buffer[self._lo : self._hi]).find(b"\n")
+            end = self._bytes.find(b"\n", self._lo, self._hi)
             if end >= 0:
-                out += bytes(self._buffer[self._lo : self._lo + end])
-                self._lo += end + 1
+                out += self._bytes[self._lo : end]
+                self._lo = end + 1
                 return out.removesuffix(b"\r")
             out += bytes(self._buffer[self._lo : self._hi])
             if len(out) > most:
@@ -238,6 +239,11 @@ class Conn:
             self._fill()
 
     def _head_bytes(self) -> bytes:
+        end = self._bytes.find(b"\r\n\r\n", self._lo, self._hi)
+        if end >= 0 and self._bytes.find(b"\n\n", self._lo, end) < 0:  # the usual case, without a copy of all
+            head = bytes(self._bytes[self._lo : end])
+            self._lo = end + 4
+            return head.lstrip(b"\r\n")
         out = b""
         while True:
             data = bytes(self._buffer[self._lo : self._hi])
