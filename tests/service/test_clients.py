@@ -1,11 +1,8 @@
-"""Clients that nobody here wrote, unchanged, on a whole home: openai, kubernetes, and KServe's SDK."""
+"""Clients that nobody here wrote, unchanged, on a whole home: openai and kubernetes."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -20,7 +17,6 @@ from forebay.cli import smollm2
 
 REPO = "acme/chat"
 GROUP, V1, ALPHA = "serving.kserve.io", "v1beta1", "v1alpha1"
-SDK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "forebay/kserve-sdk/bin/python"
 pytestmark = [
     pytest.mark.timeout(180),
     pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
@@ -135,69 +131,3 @@ def test_kubernetes_is_refused_with_a_reason_and_causes(api: client.ApiClient) -
     with pytest.raises(ApiException) as missing:
         custom.get_cluster_custom_object(GROUP, ALPHA, "localmodelcaches", "nobody")
     assert missing.value.status == 404
-
-
-SDK_STORY = """
-import sys
-from kubernetes import client
-from kserve import KServeClient
-from kserve.models import (
-    V1alpha1LocalModelCache, V1alpha1LocalModelCacheSpec, V1alpha1LocalModelNodeGroup,
-    V1alpha1LocalModelNodeGroupSpec, V1beta1InferenceService, V1beta1InferenceServiceSpec, V1beta1ModelFormat,
-    V1beta1ModelSpec, V1beta1PredictorSpec,
-)
-URI = sys.argv[2]
-kserve = KServeClient(config_file=sys.argv[1])
-affinity = client.V1VolumeNodeAffinity(required=client.V1NodeSelector(node_selector_terms=[
-    client.V1NodeSelectorTerm(match_expressions=[
-        client.V1NodeSelectorRequirement(key="kubernetes.io/hostname", operator="Exists")])]))
-group = V1alpha1LocalModelNodeGroup(
-    api_version="serving.kserve.io/v1alpha1", kind="LocalModelNodeGroup",
-    metadata=client.V1ObjectMeta(name="sdk"),
-    spec=V1alpha1LocalModelNodeGroupSpec(
-        storage_limit="1Gi",
-        persistent_volume_spec=client.V1PersistentVolumeSpec(
-            access_modes=["ReadWriteOnce"], storage_class_name="local-storage", capacity={"storage": "1Gi"},
-            local=client.V1LocalVolumeSource(path="/sdk"), node_affinity=affinity),
-        persistent_volume_claim_spec=client.V1PersistentVolumeClaimSpec(
-            access_modes=["ReadWriteOnce"], storage_class_name="local-storage",
-            resources=client.V1VolumeResourceRequirements(requests={"storage": "1Gi"}))))
-kserve.create_local_model_node_group(group)
-assert kserve.get_local_model_node_group("sdk")["spec"]["storageLimit"] == "1Gi"
-kserve.create_local_model_cache(V1alpha1LocalModelCache(
-    api_version="serving.kserve.io/v1alpha1", kind="LocalModelCache",
-    metadata=client.V1ObjectMeta(name="sdk"),
-    spec=V1alpha1LocalModelCacheSpec(model_size="200Mi", node_groups=["sdk"], source_model_uri=URI)))
-kserve.wait_local_model_cache_ready("sdk", ["forebay"], timeout_seconds=60, polling_interval=1)
-predictor = V1beta1PredictorSpec(min_replicas=1, model=V1beta1ModelSpec(
-    model_format=V1beta1ModelFormat(name="huggingface"), args=["--model_name=sdk"], storage_uri=URI,
-    resources=client.V1ResourceRequirements(requests={"cpu": "100m", "memory": "256Mi"})))
-service = V1beta1InferenceService(
-    api_version="serving.kserve.io/v1beta1", kind="InferenceService",
-    metadata=client.V1ObjectMeta(name="sdk", namespace="default"),
-    spec=V1beta1InferenceServiceSpec(predictor=predictor))
-kserve.create(service, watch=True, timeout_seconds=60)
-kserve.wait_isvc_ready("sdk", namespace="default", timeout_seconds=60, polling_interval=1)
-assert kserve.is_isvc_ready("sdk", namespace="default")
-found = kserve.get("sdk", namespace="default")
-assert found["status"]["url"].endswith("/serving/default/sdk"), found["status"]
-service.metadata.annotations = {"a": "b"}
-kserve.patch("sdk", service, namespace="default")
-try:
-    kserve.delete_local_model_cache("sdk")
-except RuntimeError as refused:
-    assert "is being used" in str(refused), refused
-else:
-    raise AssertionError("a cache in use was deleted")
-kserve.delete("sdk", namespace="default")
-kserve.delete_local_model_cache("sdk")
-kserve.delete_local_model_node_group("sdk")
-print("done")
-"""
-
-
-@pytest.mark.skipif(not SDK.exists(), reason="KServe's SDK is 300 MB: `make test-clients` fetches it")
-def test_the_sdk_of_kserve_caches_serves_and_deletes(farm: HomeUnderTest, origin: Hub) -> None:
-    words = [str(SDK), "-W", "ignore", "-c", SDK_STORY, str(farm.data / "kubeconfig"), f"hf://{REPO}:main"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=170)
-    assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stdout[-2000:] + done.stderr[-3000:]
