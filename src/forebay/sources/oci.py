@@ -127,7 +127,8 @@ def choose(index: Mapping[str, Any], wanted: str) -> str:
     """Digest of the manifest for platform `wanted` (os/architecture), else of the first that is a real image:
     weights are the same on every machine. Raises Absent, Unavailable."""
     found: list[tuple[str, str]] = []
-    for item in index.get("manifests") or ():
+    listed = index.get("manifests")
+    for item in listed if isinstance(listed, list) else ():
         try:
             at = item.get("platform") or {}
             digest, name = str(item["digest"]), f"{at.get('os', '')}/{at.get('architecture', '')}"
