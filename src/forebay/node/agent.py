@@ -230,11 +230,11 @@ class Agent:
     # what is said
 
     async def _report(self, seen: Seen) -> float:
-        node = self._nodes.items.get(Key("", self._node))
+        node, mine = self._nodes.items.get(Key("", self._node)), report(seen, self._group)
+        if seen.pods_known:
+            self._metrics.saw(seen, mine.states)
         if node is None or seen.entries is None or not seen.pods_known:
             return self._settings.resync_s
-        mine = report(seen, self._group)
-        self._metrics.saw(seen, mine.states)
 
         def change(item: LocalModelNode) -> None:
             item.raw["status"] = applied(item.status, mine, self._group, listed(item))
