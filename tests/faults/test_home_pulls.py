@@ -15,7 +15,7 @@ from tests.seeds.objects import cache, downloader, node_group
 from tests.seeds.world import HomeUnderTest, eventually, home, put_file
 from tests.service.kubectl import find_kubectl
 
-SIZE = 96 << 20  # of a small file the last block would be too large a share
+SIZE, LARGE = 48 << 20, 256 << 20  # of a small file, the blocks under way would be too large a share
 MODELS = ("killed", "flipped", "stalled", "deaf")
 pytestmark = [
     pytest.mark.timeout(180),
@@ -27,7 +27,7 @@ pytestmark = [
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlyHub]:
     folder = tmp_path_factory.mktemp("hub")
     for name in MODELS:
-        put_file(folder, f"acme/{name}", "model.safetensors", size=SIZE)
+        put_file(folder, f"acme/{name}", "model.safetensors", size=LARGE if name == "killed" else SIZE)
     with sly_hub(folder) as hub:
         yield hub
 
@@ -86,16 +86,16 @@ def pulling(farm: HomeUnderTest) -> list[int]:
     return found
 
 
-def half_way(origin: SlyHub, since: int, share: float = 0.5) -> None:
-    eventually(lambda: origin.mischief.sent - since > SIZE * share, what="half of the file")
+def arriving(origin: SlyHub, sent: float) -> None:
+    eventually(lambda: origin.mischief.sent > sent, what=f"{sent:g} bytes of the hub")
 
 
 def test_a_killed_pull_goes_on_where_it_was(farm: HomeUnderTest, origin: SlyHub) -> None:
-    before, origin.mischief.rate_bytes_s = origin.mischief.sent, 40e6
+    before, origin.mischief.rate_bytes_s = origin.mischief.sent, 100e6
     start(farm, "killed")
-    half_way(origin, before)
-    origin.mischief.rate_bytes_s = 1e6  # a kill may cost the last second: let that be little of a small file
-    half_way(origin, before, 0.54)
+    arriving(origin, before + LARGE * 0.5)
+    origin.mischief.rate_bytes_s = 1e6  # a kill may cost the last second: let that be little
+    arriving(origin, before + LARGE * 0.51)
     victims = pulling(farm)
     assert victims
     for pid in victims:
@@ -103,7 +103,7 @@ def test_a_killed_pull_goes_on_where_it_was(farm: HomeUnderTest, origin: SlyHub)
     origin.mischief.rate_bytes_s = 0.0
     arrived(farm, "killed")
     assert right(farm, origin, "killed")
-    assert origin.mischief.sent - before <= 1.06 * SIZE
+    assert origin.mischief.sent - before <= 1.06 * LARGE
 
 
 def test_a_flipped_byte_is_never_published_and_the_reason_is_shown(
@@ -130,7 +130,7 @@ def test_a_flipped_byte_is_never_published_and_the_reason_is_shown(
 def test_a_stalling_hub_costs_time_and_no_bytes(farm: HomeUnderTest, origin: SlyHub) -> None:
     before, origin.mischief.rate_bytes_s = origin.mischief.sent, 16e6
     start(farm, "stalled")
-    half_way(origin, before, 0.3)
+    arriving(origin, before + SIZE * 0.3)
     origin.mischief.stall.set()
     eventually(lambda: status(farm, "stalled").get("nodeStatus"), what="a status while it stalls")
     assert status(farm, "stalled")["copies"].get("available", 0) == 0
@@ -146,7 +146,7 @@ def test_a_hub_that_ignores_ranges_gives_the_right_bytes_after_a_kill(
     before, origin.mischief.rate_bytes_s = origin.mischief.sent, 24e6
     origin.mischief.ignore_range = True
     start(farm, "deaf")
-    half_way(origin, before)
+    arriving(origin, before + SIZE * 0.5)
     for pid in pulling(farm):
         os.kill(pid, signal.SIGKILL)
     origin.mischief.rate_bytes_s = 0.0
