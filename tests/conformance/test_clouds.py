@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from forebay.errors import Absent, Clash, Denied, ForebayError, Invalid
+from forebay.engines.fileserver import FileServer, Reply
+from forebay.errors import Absent, Clash, Damaged, Denied, ForebayError, Invalid
 from forebay.pull import Settings, pull_to
 from forebay.sources import tokens
 from forebay.sources.table import resolve, source_for
+from forebay.sources.wire.client import Client
+from forebay.sources.wire.client import Reply as Answer
+from forebay.sources.wire.heads import Head
 from tests.conformance.clouds import AZURITE_KEY, _in_an_hour, service_account
 from tests.conformance.origins import write_tree
 from tests.conformance.test_sources import tree_of
@@ -91,8 +95,6 @@ def test_an_object_that_is_replaced_is_never_mixed_with_the_listed_one(gcs: Fake
     victim.write_bytes(b"b" * 70_000)
     os.utime(victim, ns=(1, 1))
     request = source_for("gs://models/tiny", env).request(listing, listing.files[0])
-    from forebay.sources.wire.client import Client
-
     client = Client(env)
     assert client.get(request.url, request.headers).status == 404
     client.close()
@@ -200,3 +202,24 @@ def test_what_is_missing_is_said_before_anyone_is_asked(
 ) -> None:
     with pytest.raises(error):
         resolve("az://models/tiny", env)
+
+
+# --- a registry that lies; real ones are in test_registry.py ---
+
+
+def test_a_manifest_that_is_not_the_one_its_digest_names_is_damaged() -> None:
+    body = json.dumps({"schemaVersion": 2, "layers": []}).encode()
+    server = FileServer(lambda _: Reply(200, {}, body), host="127.0.0.1", port=0)
+    server.start()
+    host = server.url.removeprefix("http://")
+    with pytest.raises(Damaged):
+        resolve(f"oci://{host}/a/b@sha256:{'0' * 64}", {"KSERVE_OCI_INSECURE_REGISTRY": "true"})
+    server.stop()
+
+
+def test_a_registry_over_tls_gets_no_login_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    challenge = {"www-authenticate": 'Bearer realm="http://elsewhere.example/token",service="s"'}
+    said = Answer(Head(401, challenge), b"", "https://r.example", Head(401, challenge))
+    monkeypatch.setattr("forebay.sources.wire.client.Client.get", lambda *_, **__: said)
+    with pytest.raises(Denied, match="plain http"):
+        resolve("oci://r.example/a/b", {})

@@ -166,6 +166,10 @@ def test_an_index_gives_the_image_for_this_machine_and_never_an_attestation(
         made = push.image(f"x-{system}", [push.blob(tar(("models/m.bin", body)), PLAIN)])
         where = {"os": "unknown" if system == "unknown" else "linux", "architecture": system}
         images.append({**made, "platform": where})
+    proof = push.image("x-proof", [push.blob(tar(("models/m.bin", b"proof")), PLAIN)])
+    notes = {"vnd.docker.reference.type": "attestation-manifest"}
+    platform = {"os": "linux", "architecture": "s390x"}
+    images.insert(0, {**proof, "platform": platform, "annotations": notes})
     index = "application/vnd.oci.image.index.v1+json"
     push.manifest("v1", {"schemaVersion": 2, "mediaType": index, "manifests": images})
     for platform, body in (("linux/arm64", b"arm"), ("linux/s390x", b"amd")):

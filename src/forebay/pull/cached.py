@@ -241,7 +241,7 @@ class _Work:
             stop=self.watching.stop or threading.Event(),
             limits=self.watching.limits or Limits(),
         )
-        report = fetch(plan, settings=Settings.from_env(self.env), hooks=hooks)
+        report = fetch(plan, settings=Settings.from_env(self.env), hooks=hooks, env=self.env)
         vars(self.report).update(vars(report))
         return report
 

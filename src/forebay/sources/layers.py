@@ -96,7 +96,9 @@ class _Laying:
                     white.add(f"{folder}/{name[len(_WHITEOUT) :]}".lstrip("/"))
                 elif item.isdir():
                     folders.add(path)
-                elif path and not self._covered(path):
+                elif path and self._covered(path):
+                    white.add(path)  # not seen itself, it still hides a folder of lower layers
+                elif path:
                     self._take(tar, item, path, own)
                     own.add(path)
         self.files |= own
