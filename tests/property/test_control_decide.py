@@ -197,18 +197,14 @@ def test_asked_anew_every_node_ends_with_what_one_node_found_and_then_stays_stil
 ) -> None:
     end = settled(asked_anew(settled(seen) if late else seen))
     assert decide(end).actions == ()
-    holders = [n for n in end.nodes if n.name in homes(end) and n.status["conditions"][0]["status"] == "True"]
-    if holders:
+    up = {n.name for n in end.nodes if n.name in homes(end) and n.status["conditions"][0]["status"] == "True"}
+    if up:
         assert end.cache.status["revision"] == "new"
-        assert {
-            n.status["models"]["m"]["revision"] for n in end.model_nodes if n.name in map(name, holders)
-        } == {"new"}
+        said = [n.status.get("models", {}).get("m", {}) for n in end.model_nodes if n.name in up]
+        # An agent that names no revision (KServe's own) cannot be asked for another.
+        assert {s["revision"] for s in said if "revision" in s} == {"new"}
         resolvers = [j for j in end.jobs if j.labels.get("forebay.dev/aim", "").startswith("refresh-")]
         assert len(resolvers) == 1
-
-
-def name(node: Node) -> str:
-    return node.name
 
 
 @given(worlds(), st.randoms())
