@@ -16,7 +16,7 @@ import pytest
 
 from forebay.cache import open_root, reservations
 from forebay.cache.root import Root
-from forebay.errors import Absent, Damaged, Denied, Invalid
+from forebay.errors import Absent, Damaged, Denied, Invalid, Unavailable
 from forebay.pull import Settings, pull_to
 from forebay.pull.cached import pull_cached
 from forebay.sources.table import resolve
@@ -228,6 +228,12 @@ def test_without_a_login_the_message_says_where_to_put_one(shelf: Shelf) -> None
     shelf.modelcar("acme/private")
     with pytest.raises(Denied, match="KSERVE_OCI_DOCKER_CONFIG"):
         resolve(f"oci://{shelf.host}/acme/private:v1", {"KSERVE_OCI_INSECURE_REGISTRY": "true"})
+
+
+def test_plain_http_is_spoken_only_when_it_is_asked_for(shelf: Shelf) -> None:
+    env = {name: value for name, value in shelf.env.items() if "INSECURE" not in name}
+    with pytest.raises(Unavailable, match="KSERVE_OCI_INSECURE_REGISTRY=true"):
+        resolve(f"oci://{shelf.host}/acme/car:v1", env)
 
 
 def test_logins_are_found_where_docker_kubernetes_and_podman_put_them(shelf: Shelf) -> None:

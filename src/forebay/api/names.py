@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 
 NAME_MAX = 63
-SCHEMES = ("hf", "s3", "gs", "http", "https", "file", "oci", "hdfs", "webhdfs", "modelscope", "azure")
+SCHEMES = ("hf", "s3", "gs", "http", "https", "file", "oci", "oci+fetch", "oci+native", "az", "azure", "hdfs",
+           "webhdfs", "modelscope")  # fmt: skip
 """URI schemes that a model may be downloaded from; further ones come with a ClusterStorageContainer."""
 
 SYSTEM_NAMESPACE = "kserve"

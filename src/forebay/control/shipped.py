@@ -70,7 +70,8 @@ def config() -> ConfigMap:
 
 def storage_container() -> ClusterStorageContainer:
     """The downloader of init containers; its formats are those that `forebay pull` knows."""
-    prefixes = ("gs://", "s3://", "hdfs://", "hf://", "modelscope://", "webhdfs://", "oci://", "azure://")
+    prefixes = ("gs://", "s3://", "hdfs://", "hf://", "modelscope://", "webhdfs://", "oci://", "oci+fetch://",
+                "az://", "azure://")  # fmt: skip
     return ClusterStorageContainer.new(
         "default",
         spec={

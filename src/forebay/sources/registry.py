@@ -70,7 +70,13 @@ class Registry:
         """One manifest, after the token dance if the registry wants one. Raises Absent, Denied, Invalid,
         Unavailable."""
         url = self.url(host, name, "manifests", reference)
-        reply = self.client.get(url, {"Accept": accept, **self.headers(host, name)})
+        try:
+            reply = self.client.get(url, {"Accept": accept, **self.headers(host, name)})
+        except Unavailable as error:
+            if "WRONG_VERSION_NUMBER" not in error.message:
+                raise
+            hint = "set KSERVE_OCI_INSECURE_REGISTRY=true if that is meant"
+            raise Unavailable(f"{host} speaks plain HTTP where TLS was expected: {hint}") from error
         if reply.status == 401:
             self._auth[host, name] = self._answer(reply, host, name)
             reply = self.client.get(url, {"Accept": accept, **self.headers(host, name)})
