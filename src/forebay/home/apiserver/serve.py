@@ -67,7 +67,7 @@ async def serving(
     """Answer on `sock` with TLS while the block runs; then end watches and wait `stop_s` for answers."""
     config = uvicorn.Config(
         app, ssl_certfile=str(cert), ssl_keyfile=str(key), loop="none", http="httptools", ws="none",
-        lifespan="off", log_config=None, log_level="warning", access_log=False, server_header=False,
+        lifespan="off", log_config=None, log_level="error", access_log=False, server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=max(1, round(stop_s)),
     )  # fmt: skip
     server = _Uvicorn(config)
