@@ -1,0 +1,202 @@
+"""kubectl commands beside those of the guide, as people type them, with what Kubernetes would print."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.seeds.world import HomeUnderTest, eventually, home
+from tests.service.kubectl import find_kubectl
+
+PROCESSES = "is not supported by this server: its pods are groups of processes on this machine"
+TWO_MAPS = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: one, labels: {tier: front}}
+data: {a: "1"}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: two, labels: {tier: back}}
+data: {a: "2"}
+"""
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
+]
+
+
+def clients() -> list[str]:
+    """Every versioned kubectl of this machine that Kubernetes 1.34 should get on with."""
+    folder = "/usr/lib/google-cloud-sdk/bin"
+    names = ("kubectl.1.32", "kubectl.1.33", "kubectl.1.34", "kubectl.1.35")
+    found = [shutil.which(name) or shutil.which(name, path=folder) for name in names]
+    return [path for path in found if path] or [path for path in (find_kubectl(),) if path]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HomeUnderTest]:
+    with home(tmp_path_factory.mktemp("home"), "--node-name", "n", "--nodes", "2") as found:
+        yield found
+
+
+@pytest.fixture(params=clients(), ids=os.path.basename)
+def k(running: HomeUnderTest, request: pytest.FixtureRequest) -> Iterator[HomeUnderTest]:
+    """The home as one kubectl sees it, in a namespace of its own."""
+    space = "v" + re.sub("[^0-9]", "", Path(request.param).name) + str(abs(hash(request.node.name)) % 10**8)
+    seen = HomeUnderTest(running.data, running.process, request.param, running.facts)
+    seen.kubectl("create", "namespace", space)
+    seen.kubectl("config", "set-context", "--current", f"--namespace={space}")
+    yield seen
+    seen.kubectl("delete", "namespace", space, "--wait=false")
+
+
+def deployed(k: HomeUnderTest) -> None:
+    """A Deployment of a program that waits."""
+    k.kubectl("create", "deployment", "web", "--image=any:1", "--port=80", "--", "sleep", "600")
+    k.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+
+
+def test_a_deployment_is_changed_rolled_back_paused_and_exposed(k: HomeUnderTest) -> None:
+    deployed(k)
+    assert k.kubectl("set", "image", "deployment/web", "any=any:2") == "deployment.apps/web image updated\n"
+    assert k.kubectl("set", "env", "deployment/web", "A=b") == "deployment.apps/web env updated\n"
+    words = ("set", "resources", "deployment", "web", "--requests=cpu=10m", "--limits=memory=64Mi")
+    assert k.kubectl(*words) == "deployment.apps/web resource requirements updated\n"
+    assert "A=b" in k.kubectl("set", "env", "deployment/web", "--list")
+    history = k.kubectl("rollout", "history", "deployment/web")
+    assert re.findall(r"^\d+", history, re.M) == ["1", "2", "3", "4"]
+    assert "any:2" in k.kubectl("rollout", "history", "deployment/web", "--revision=2")
+    told = k.kubectl("rollout", "undo", "deployment/web", "--to-revision=1")
+    assert told == "deployment.apps/web rolled back\n"
+    images = "jsonpath={.spec.template.spec.containers[0].image}"
+    assert k.kubectl("get", "deployment", "web", "-o", images) == "any:1"
+    assert k.kubectl("rollout", "pause", "deployment/web") == "deployment.apps/web paused\n"
+    assert "already paused" in k.refused("rollout", "pause", "deployment/web")
+    assert k.kubectl("rollout", "resume", "deployment/web") == "deployment.apps/web resumed\n"
+    assert k.kubectl("rollout", "restart", "deployment/web") == "deployment.apps/web restarted\n"
+    assert "successfully rolled out" in k.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    assert k.kubectl("expose", "deployment", "web", "--target-port=80") == "service/web exposed\n"
+    assert re.search(r"service/web +ClusterIP +10\.\S+ +<none> +80/TCP", k.kubectl("get", "all"))
+    told = k.kubectl("scale", "deployment/web", "--replicas=2", "--current-replicas=1")
+    assert told == "deployment.apps/web scaled\n"
+    k.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=2", "deployment/web", "--timeout=30s")
+    everything = k.kubectl("get", "all", "-o", "name")
+    assert re.findall(r"^[a-z.]+", everything, re.M).count("pod") == 2
+    assert {"service", "deployment.apps", "replicaset.apps"} <= set(re.findall(r"^[a-z.]+", everything, re.M))
+
+
+def test_nodes_are_tainted_cordoned_and_drained(k: HomeUnderTest) -> None:
+    deployed(k)
+    node = k.kubectl("get", "pods", "-o", "jsonpath={.items[0].spec.nodeName}")
+    other = {"n": "n2", "n2": "n"}[node]
+    assert k.kubectl("taint", "nodes", other, "only=me:NoExecute") == f"node/{other} tainted\n"
+    assert k.kubectl("taint", "nodes", other, "only-") == f"node/{other} untainted\n"
+    assert k.kubectl("cordon", node) == f"node/{node} cordoned\n"
+    assert k.kubectl("cordon", node) == f"node/{node} already cordoned\n"
+    assert re.search(rf"^{node} +Ready,SchedulingDisabled ", k.kubectl("get", "nodes"), re.M)
+    told = k.kubectl("drain", node, "--ignore-daemonsets", "--timeout=60s")
+    assert re.search(r"pod/web-\S+ evicted\n", told) and told.endswith(f"node/{node} drained\n")
+    where = "jsonpath={.items[*].spec.nodeName}"
+    eventually(lambda: k.kubectl("get", "pods", "-o", where) == other, what="the pod on the other node")
+    assert k.kubectl("uncordon", node) == f"node/{node} uncordoned\n"
+
+
+def test_what_needs_a_container_is_refused_in_a_sentence(k: HomeUnderTest, tmp_path: Path) -> None:
+    deployed(k)
+    pod = k.kubectl("get", "pods", "-o", "name").strip().removeprefix("pod/")
+    assert f"exec {PROCESSES}" in k.refused("exec", pod, "--", "ls")
+    assert f"attach {PROCESSES}" in k.refused("attach", pod)
+    assert f"exec {PROCESSES}" in k.refused("cp", f"{pod}:/etc/hostname", str(tmp_path / "x"))
+    assert f"portforward {PROCESSES}" in k.refused("port-forward", pod, ":80")
+    assert "Metrics API not available" in k.refused("top", "nodes")
+    assert "Metrics API not available" in k.refused("top", "pods")
+
+
+def test_the_server_tells_of_itself(k: HomeUnderTest) -> None:
+    assert k.kubectl("get", "--raw", "/healthz") == "ok"
+    assert json.loads(k.kubectl("get", "--raw", "/version"))["major"] == "1"
+    versions = k.kubectl("api-versions").split()
+    assert versions == sorted(versions)
+    assert {"v1", "apps/v1", "batch/v1", "serving.kserve.io/v1beta1"} <= {*versions}
+    assert "Kubernetes control plane" in k.kubectl("cluster-info")
+    assert "token: REDACTED" in k.kubectl("config", "view")
+    assert "kubernetes-admin" in k.kubectl("auth", "whoami")
+    assert "[*]" in k.kubectl("auth", "can-i", "--list")
+    ours = k.kubectl("api-resources", "--api-group=serving.kserve.io")
+    assert re.search(
+        r"^inferenceservices +isvc +serving.kserve.io/v1beta1 +true +InferenceService$", ours, re.M
+    )
+    assert "Server Version: v1." in k.kubectl("version")
+
+
+def test_files_of_several_documents_kustomize_diff_and_labels(k: HomeUnderTest, tmp_path: Path) -> None:
+    assert k.kubectl("create", "-f", "-", stdin=TWO_MAPS) == "configmap/one created\nconfigmap/two created\n"
+    assert k.refused("create", "-f", "-", stdin=TWO_MAPS).count("AlreadyExists") == 2
+    assert k.kubectl("label", "configmaps", "-l", "tier in (front)", "new=yes") == "configmap/one labeled\n"
+    assert "--overwrite is false" in k.refused("label", "configmap", "one", "new=no")
+    assert k.kubectl("annotate", "cm", "one", "why=a") == "configmap/one annotated\n"
+    assert k.kubectl("annotate", "cm", "one", "why=b", "--overwrite") == "configmap/one annotated\n"
+    assert k.kubectl("get", "cm", "-l", "new", "-o", "name") == "configmap/one\n"
+    assert re.search(r"^two +1 +\S+ +back$", k.kubectl("get", "cm", "-L", "tier"), re.M)
+    (tmp_path / "maps.yaml").write_text(TWO_MAPS.replace('"2"', '"3"'))
+    k.kubectl("apply", "-f", "-", stdin=TWO_MAPS)
+    code, out, _ = k._run(("diff", "-f", str(tmp_path / "maps.yaml")), "", {})
+    assert code == 1 and '-  a: "2"' in out and '+  a: "3"' in out
+    (tmp_path / "kustomization.yaml").write_text("namePrefix: my-\nresources: [maps.yaml]\n")
+    assert "name: my-one" in k.kubectl("kustomize", str(tmp_path))
+    assert k.kubectl("apply", "-k", str(tmp_path)) == "configmap/my-one created\nconfigmap/my-two created\n"
+    assert re.search(r'configmap "my-two" deleted', k.kubectl("delete", "-k", str(tmp_path)))
+    assert "a" in k.kubectl("wait", "--for=jsonpath={.data.a}=1", "cm/one", "--timeout=5s")
+    assert "force deleted" in k.kubectl("delete", "cm", "one", "two", "--grace-period=0", "--force")
+
+
+def test_pods_run_and_go_at_once_and_events_are_watched(k: HomeUnderTest) -> None:
+    assert "hi\n" in k.kubectl(
+        "run", "once", "--image=any", "--restart=Never", "--rm", "-i", "--command", "--", "echo", "hi"
+    )
+    watching = subprocess.Popen(
+        [k.kubectl_path, "events", "--watch", f"--kubeconfig={k.data}/kubeconfig"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        k.kubectl("run", "stays", "--image=any", "--command", "--", "sh", "-c", "trap '' TERM; sleep 600")
+        k.kubectl("wait", "--for=condition=Ready", "pod/stays", "--timeout=30s")
+        k.kubectl("delete", "pod", "stays", "--grace-period=0", "--force")
+        assert watching.stdout is not None
+        seen = ""
+        while "Started" not in seen or "Pod/stays" not in seen:
+            line = watching.stdout.readline()
+            assert line, seen
+            seen += line
+    finally:
+        watching.kill()
+        watching.communicate()
+    eventually(lambda: k.kubectl("get", "pods", "-o", "name") == "", what="no pod left")
+
+
+def test_every_kind_is_described_and_explained(k: HomeUnderTest) -> None:
+    deployed(k)
+    listed = k.kubectl("api-resources", "--verbs=list", "-o", "name").split()
+    assert len(listed) > 25
+    told = [k.kubectl("describe", resource, "-A", check=False) for resource in listed]
+    wrong = [(r, t) for r, t in zip(listed, told, strict=True) if "rror" in t.split("\n")[0] or "panic" in t]
+    assert not wrong
+    assert "uvicorn" not in k.log(), "the server's own troubles are told in its own words"
+    for resource in set(listed) - {"events.events.k8s.io"}:  # kubectl takes that for fields of core events
+        assert "KIND:" in k.kubectl("explain", resource, "--recursive"), resource
+
+
+def test_deleting_with_orphans_leaves_the_children(k: HomeUnderTest) -> None:
+    deployed(k)
+    assert "deleted" in k.kubectl("delete", "deployment", "web", "--cascade=orphan")
+    assert k.kubectl("get", "rs", "-o", "name").startswith("replicaset.apps/web-")
+    k.kubectl("delete", "rs", "--all", "--cascade=foreground", "--timeout=30s")
+    eventually(lambda: k.kubectl("get", "pods", "-o", "name") == "", what="no pod left")
