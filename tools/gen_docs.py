@@ -70,6 +70,7 @@ def cli() -> str:
     """docs/reference/cli.md"""
     parts = [
         *intro("cli"),
+        table(("command", ""), _overview()),
     ]
     for name, command in doc_facts.commands():
         if name == "forebay":
@@ -84,6 +85,14 @@ def cli() -> str:
     return page("Command line", *parts)
 
 
+def _overview() -> Iterator[tuple[str, str]]:
+    """Each command with the first sentence of its help."""
+    for name, command in doc_facts.commands():
+        if name != "forebay":
+            anchor = name.replace(" ", "-")
+            yield f"[`{name}`](#{anchor})", command.get_short_help_str(limit=200)
+
+
 def _command(name: str, command: click.Command) -> list[str]:
     if name == "forebay llama":
         from forebay.engines.llama import command as llama
@@ -92,9 +101,15 @@ def _command(name: str, command: click.Command) -> list[str]:
         return [_usage("forebay-llama", command), text, _options(command), llama._serve.epilog or ""]
     if name == "forebay hub":
         return [f"```text\n{_argparse_help()}\n```"]
-    text = inspect.cleandoc(command.help or "")
-    parts = [_usage(name, command), text, _options(command)]
+    parts = [_usage(name, command), _paragraphs(command.help or ""), _options(command)]
     return [part for part in parts if part]
+
+
+def _paragraphs(help_text: str) -> str:
+    """Help as Markdown: a paragraph that click keeps as it is (after a backspace) becomes a block."""
+    parts = inspect.cleandoc(help_text).split("\n\n")
+    kept = [f"```text{part[1:]}\n```" if part.startswith("\b") else part for part in parts]
+    return "\n\n".join(kept)
 
 
 def _usage(name: str, command: click.Command) -> str:
