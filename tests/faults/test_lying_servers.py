@@ -11,6 +11,7 @@ from tests.faults.lying_server import Lie, LyingServer, until
 from tests.faults.pulling import KIB, Folder, quick, some_bytes
 
 from forebay.errors import Clash, Damaged, Denied, ForebayError, Invalid, Unavailable
+from forebay.pull.limits import Limits
 from forebay.sources.http import HttpSource
 from forebay.sources.types import Listing, RemoteFile, Request
 
@@ -203,6 +204,53 @@ def test_a_peer_that_dies_midway_is_left_within_the_file(folder: Folder) -> None
         assert origin.sent < SIZE
     assert holds(folder)
     assert 0 < report.bytes_by_origin["peer"] < SIZE
+
+
+def test_of_several_senders_only_the_one_whose_bytes_differ_is_named(folder: Folder) -> None:
+    """The first peer is honest and dies midway, the second one lies; the source settles it."""
+    with (
+        LyingServer(BODY, Lie(stall_at=30 * KIB)) as honest,
+        LyingServer(BODY, Lie(flip_at=SIZE - 10)) as liar,
+        LyingServer(BODY) as source,
+    ):
+        file = RemoteFile("model.bin", SIZE, sha256=source.digest)
+        origins = Naming("honest", honest), Naming("liar", liar), Naming("source", source)
+        report = folder.fetch(Listing("x", "r", (file,)), *origins)
+    assert holds(folder)
+    (named,) = (note for note in report.notes if "what it sent" in note)
+    assert named.startswith("liar is avoided") and "model.bin" in named
+    assert report.bytes_by_origin["honest"] > 0 and report.bytes_by_origin["source"] >= SIZE
+
+
+def test_who_lied_about_one_file_is_asked_last_for_the_next(folder: Folder) -> None:
+    with LyingServer(BODY, Lie(flip_at=7)) as liar, LyingServer(BODY) as source:
+        files = tuple(RemoteFile(name, SIZE, sha256=source.digest) for name in ("a.bin", "b.bin"))
+        origins = Naming("liar", liar), Naming("source", source)
+        one = quick(connections_start=1, connections_max=1)
+        report = folder.fetch(Listing("x", "r", files[:1]), *origins, settings=one)
+        assert report.bytes_by_origin["liar"] == SIZE
+        both = Folder(folder.root / "both")
+        report = both.fetch(Listing("x", "r", files), *origins, settings=one)
+    assert both.names() == ["a.bin", "b.bin"]
+    assert report.bytes_by_origin["liar"] < 2 * SIZE
+
+
+def test_an_origin_gets_no_more_connections_than_it_may_have(folder: Folder) -> None:
+    with LyingServer(BODY) as server:
+        most = 0
+
+        def look(_: object) -> None:
+            nonlocal most
+            most = max(most, len(server._open))
+
+        files = tuple(RemoteFile(f"{n}.bin", SIZE, sha256=server.digest) for n in range(4))
+        report = folder.fetch(
+            Listing("x", "r", files), Naming("one", server),
+            settings=quick(connections_start=4, connections_max=4),
+            limits=Limits(4e6, connections=2), on_progress=look,
+        )  # fmt: skip
+    assert len(folder.names()) == 4 and report.bytes_by_origin["one"] == 4 * SIZE
+    assert most <= 2 and server.most <= 2
 
 
 class Naming:

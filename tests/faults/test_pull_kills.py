@@ -96,6 +96,7 @@ def test_a_kill_in_the_middle_costs_little_more_than_nothing(hub: Hub, tmp_path:
     assert "model.safetensors" not in published(dest)
     kept = journaled(dest)
     assert kept >= SIZE // 3
+    until(lambda: not hub.server._open)  # it has noticed, and counted what it still sent
     first = sent(hub)
     assert finish(pull(hub, dest)) == 0
     assert published(dest) == WHOLE

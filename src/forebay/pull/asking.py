@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -149,8 +150,11 @@ class Asker:
             conn, kept = self.connection(route)
             try:
                 self.requests += 1
+                asked = time.monotonic()
                 conn.send("GET", route.at, headers)
-                return conn, conn.answer()
+                head = conn.answer()
+                self._board.answered(time.monotonic() - asked)
+                return conn, head
             except Dropped:
                 self.drop(conn)
                 if not kept or self._board.over:

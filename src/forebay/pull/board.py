@@ -1,9 +1,7 @@
-"""The one owner of a pull's state: who fetches what, what is on disk, what may be hashed, what may be
-published.
+"""The one owner of a pull's state: who fetches what, what is on disk, what may be hashed and published.
 
 Workers, hashers and the committer ask it and tell it; everything here happens under one lock and does no
-input or
-output, so each step is a few microseconds per block of megabytes.
+input or output, so each step is a few microseconds per block of megabytes.
 """
 
 from __future__ import annotations
@@ -11,16 +9,17 @@ from __future__ import annotations
 import mmap
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from forebay.errors import Bug, Clash, Damaged, ForebayError, Unavailable
 from forebay.pull import journal
+from forebay.pull.blame import Origins
 from forebay.pull.buffers import Buffers
-from forebay.pull.digests import Digests
 from forebay.pull.model import MIB, Finished, Settings
 from forebay.pull.plan import Ranges, segment_bytes, usual_segment
 from forebay.pull.state import Batch, Claim, Item, Opening, Origin, Transfer, Work, entry_of, next_piece
+from forebay.pull.tuner import FAR_S
 
 RESTARTS_MAX = 2
 
@@ -32,15 +31,18 @@ class Board:
         self.changed = threading.Condition()
         self.settings = settings
         self.buffers = Buffers(settings.buffers_bytes_max)
-        self.origins = tuple(origins)
         self.error: BaseException | None = None
         self.stopped = False
         self.notes: list[str] = []
+        self.origins = Origins(tuple(origins), self.notes)
         self.left = len(transfers)
         self.total = len(transfers)
         self.bytes_resumed = 0
         self.retries = 0
         self.asked_slower = False
+        self.round_trip_s = 0.0
+        self.unjournaled = 0
+        self._journal_bytes = max(settings.journal_every_bytes, sum(t.size or 0 for t in transfers) // 100)
         small = [t for t in transfers if t.size and t.size <= settings.small_bytes]
         big = [t for t in transfers if t not in set(small)] if len(small) < len(transfers) else []
         if len(small) == 1:
@@ -48,6 +50,7 @@ class Board:
         self.small: deque[Transfer] = deque(small)
         # The largest first: then the last ones to finish are short.
         self.waiting: deque[Transfer] = deque(sorted(big, key=lambda t: -(t.size or 1 << 62)))
+        self.busy: deque[Transfer] = deque()  # others are at them
         self.open: list[Transfer] = []
         self.hashable: deque[Transfer] = deque()
         self.verified: deque[Finished | Transfer] = deque()
@@ -58,10 +61,7 @@ class Board:
     # --- workers ---
 
     def claim(self, worker: int, pace: float) -> Work | None:
-        """Work for a worker that moves `pace` bytes per second (0: not known yet); waits for some; None when
-        the
-        pull is over.
-        """
+        """Work for a worker that moves `pace` bytes per second (0: not known); None when the pull is over."""
         with self.changed:
             while not self.over:
                 if worker < self.target and (work := self._pick(pace)):
@@ -81,7 +81,7 @@ class Board:
 
     def _pick(self, pace: float) -> Work | None:
         big = bool(self.waiting) or any(next_piece(t, 1) for t in self.open)
-        if self.small and self.batches < (max(1, self.target // 4) if big else self.target):
+        if self.small and self.batches < (max(1, self.target // 4) if big else self._batches_most):
             return self._batch()
         if self.waiting:
             return Opening(self.waiting.popleft())
@@ -93,7 +93,12 @@ class Board:
                 claim = Claim(transfer, *piece, transfer.epoch, transfer.single)
                 transfer.active.append(claim)
                 return claim
-        return None
+        return Opening(self.busy.popleft()) if self.busy else None
+
+    @property
+    def _batches_most(self) -> int:
+        """Near by, four threads keep the cores busy with small files, and more only wait for each other."""
+        return self.target if self.round_trip_s >= FAR_S else min(4, self.target)
 
     def _batch(self) -> Batch:
         batch: list[Transfer] = []
@@ -124,10 +129,15 @@ class Board:
             self._wake_hasher(transfer)
             self.changed.notify_all()
 
+    def answered(self, seconds: float) -> None:
+        """A first answer on a connection took so long."""
+        with self.changed:
+            self.round_trip_s = min(self.round_trip_s or seconds, seconds)
+
     def later(self, transfer: Transfer) -> None:
         """Someone else is at this file: look again later."""
         with self.changed:
-            self.waiting.append(transfer)
+            self.busy.append(transfer)
 
     def skipped(self, transfer: Transfer) -> None:
         """Someone else has finished it."""
@@ -135,8 +145,7 @@ class Board:
             self._leave(transfer)
 
     def wrote(self, claim: Claim, offset: int, count: int, buffer: mmap.mmap) -> bool:
-        """`count` bytes at `offset` are on disk. True if the buffer now waits to be hashed and belongs to the
-        board."""
+        """`count` bytes at `offset` are on disk. True if the buffer waits for its hash and is the board's."""
         transfer = claim.transfer
         with self.changed:
             if claim.epoch != transfer.epoch:
@@ -144,13 +153,22 @@ class Board:
             transfer.done.add(offset, offset + count)
             claim.start = max(claim.start, offset + count)
             transfer.dirty = True
+            self.unjournaled += count
             kept = offset == transfer.tail
             if kept:
                 transfer.queue.append(Item(offset, count, buffer))
                 transfer.tail += count
                 self._advance(transfer)
             self._wake_hasher(transfer)
+            if self.much_unjournaled:
+                self.changed.notify_all()
             return kept
+
+    @property
+    def much_unjournaled(self) -> bool:
+        """Whether a kill now would cost more than a hundredth of the pull: time alone is no measure at
+        gigabytes a second."""
+        return self.unjournaled >= self._journal_bytes
 
     def _advance(self, transfer: Transfer) -> None:
         """What came before its turn is read back from disk when its turn comes."""
@@ -221,38 +239,29 @@ class Board:
             self.notes.append(f"{transfer.file.path}: started over, {why}")
 
     def _forget(self, transfer: Transfer) -> None:
-        transfer.epoch += 1
-        transfer.done, transfer.active = Ranges(), []
-        transfer.tail = transfer.cursor = transfer.resumed = 0
-        transfer.prefix = transfer.expect = (0, "")
-        transfer.etags, transfer.senders, transfer.routes = {}, set(), {}
-        for item in transfer.queue:
-            if item.buffer is not None:
-                self.buffers.give(item.buffer)
-        transfer.queue.clear()
-        transfer.size = transfer.file.size
-        transfer.digests = Digests(transfer.file, transfer.size)
-        transfer.dirty = True
-        transfer.journal.unlink(missing_ok=True)
+        for buffer in transfer.forget():
+            self.buffers.give(buffer)
         self.changed.notify_all()
 
     # --- origins ---
 
     def origin(self, transfer: Transfer) -> Origin | None:
-        """Who is asked for this file now: the first that has not failed it."""
-        return next((o for o in self.origins if o.index not in transfer.avoid), None)
+        """Who is asked for this file now."""
+        with self.changed:
+            return self.origins.of(transfer)
 
     def avoid(self, transfer: Transfer, origin: Origin, why: str) -> bool:
         """Ask this origin no more for this file. False if nobody else is left (then it stays)."""
         with self.changed:
-            if origin.index in transfer.avoid:
-                return True
-            if not any(o.index not in transfer.avoid and o is not origin for o in self.origins):
-                return False
-            transfer.avoid[origin.index] = why
-            transfer.single = False
-            self.notes.append(f"{origin.name} is avoided for {transfer.file.path}: {why}")
-            return True
+            return self.origins.avoid(transfer, origin, why)
+
+    def contributed(self, claim: Claim, origin: Origin, start: int, end: int) -> None:
+        """Who sent these bytes; the last one counts."""
+        with self.changed:
+            if claim.epoch == claim.transfer.epoch and start < end:
+                for ranges in claim.transfer.sent.values():
+                    ranges.remove(start, end)
+                claim.transfer.sent.setdefault(origin.name, Ranges()).add(start, end)
 
     # --- hashers and committer ---
 
@@ -313,20 +322,22 @@ class Board:
             self.waiting.extend(left)
             self.changed.notify_all()
 
-    def bad(self, transfer: Transfer, why: str) -> None:
+    def bad(self, transfer: Transfer, why: str, aside: Path) -> None:
         """The digest does not hold and the bytes are aside: try others, or give up. Raises Damaged."""
         with self.changed:
-            senders = [o for o in self.origins if o.name in transfer.senders]
             names = ", ".join(sorted(transfer.senders)) or "the disk"
-            second = transfer.resumed > 0 or len(transfer.senders) > 1
-            for origin in senders[: len(senders) if len(senders) < len(self.origins) else -1]:
-                second = self.avoid(transfer, origin, "it sent bytes that do not match the digest") or second
+            second = self.origins.accuse(transfer, aside)
             transfer.restarts += 1
-            if not second or transfer.restarts > RESTARTS_MAX + len(self.origins):
+            if not second or transfer.restarts > RESTARTS_MAX + len(self.origins.all):
                 raise Damaged(f"{transfer.file.path} from {names} is not what was promised: {why}")
             self.notes.append(f"{transfer.file.path} from {names} did not match ({why}); fetched again")
             self._forget(transfer)
             transfer.hashing = False
+
+    def named(self, transfer: Transfer, guilty: Iterable[tuple[str, int, int]]) -> None:
+        """Who sent what was wrong in the copy before this one."""
+        with self.changed:
+            self.origins.name(transfer, guilty)
 
     def next_commit(self) -> list[Finished | Transfer]:
         """All that is verified by now; empty when the pull is over."""
@@ -375,6 +386,7 @@ class Board:
         """What has changed since the last call, as journal entries."""
         with self.changed:
             out = []
+            self.unjournaled = 0
             for transfer in self.open:
                 if transfer.dirty and transfer.started:
                     transfer.dirty = False

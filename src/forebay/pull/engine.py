@@ -101,17 +101,20 @@ class _Pull:
                 self._workers.append(Worker(self._shared, len(self._workers)))
                 self._start(self._workers[-1].run)
             with board.changed:
-                board.changed.wait_for(lambda: board.over or self._hooks.stop.is_set(), _TICK_S)
+                board.changed.wait_for(self._awaited, _TICK_S)
             if self._hooks.stop.is_set():
                 board.stop()
             now = time.monotonic()
             self._tune(now)
-            if now >= next_journal:
+            if now >= next_journal or board.much_unjournaled:
                 self._write_journals()
                 next_journal = now + self._settings.journal_every_s
             if now >= next_progress:
                 self._hooks.on_progress(self._progress("transfer"))
                 next_progress = now + 0.25
+
+    def _awaited(self) -> bool:
+        return self._board.over or self._hooks.stop.is_set() or self._board.much_unjournaled
 
     def _tune(self, now: float) -> None:
         board = self._board
@@ -130,7 +133,7 @@ class _Pull:
         """What the tuner may look at."""
         network = sum(w.watch.seconds[p] for w in self._workers for p in ("network", "wait"))
         local = sum(w.watch.seconds[p] for w in self._workers for p in ("disk", "buffers", "limit"))
-        return Sight(now, self._moved(), self._board.wanting, network, local)
+        return Sight(now, self._moved(), self._board.wanting, network, local, self._board.round_trip_s)
 
     def _finish(self) -> None:
         """Everyone out: aborted reads return at once, disk writes within their block."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from forebay.kit.failpoints import failpoint
+from forebay.pull.blame import differing
 from forebay.pull.board import Board
 from forebay.pull.clockwork import Watch
 from forebay.pull.model import Finished
@@ -81,23 +82,27 @@ class Hasher:
     def _judge(self, transfer: Transfer) -> None:
         why = transfer.digests.difference()
         if not why:
+            if transfer.evidence is not None:
+                self._board.named(transfer, differing(transfer.evidence, transfer.path))
             failpoint("pull.file.verified")
             self._board.good(transfer)
             return
-        set_aside(transfer, self._damaged)
-        self._board.bad(transfer, why)
+        self._board.bad(transfer, why, set_aside(transfer, self._damaged))
 
 
-def set_aside(transfer: Transfer, damaged: Path) -> None:
+def set_aside(transfer: Transfer, damaged: Path) -> Path:
     """Move bytes that failed a check to where a person can look at them; the part starts empty again."""
     with disk_errors(f"set aside {transfer.path}"):
         damaged.mkdir(parents=True, exist_ok=True)
         name = f"{transfer.path.stem}-{transfer.file.path.replace('/', '_')[-100:]}"
         if transfer.part is not None:
             transfer.part.close()
-        transfer.path.replace(damaged / name)
+        again = f".{transfer.restarts}" if transfer.restarts else ""
+        aside = damaged / f"{name}{again}"
+        transfer.path.replace(aside)
     if transfer.part is not None:
         transfer.part = Part(transfer.path, direct=transfer.part.wanted_direct)
+    return aside
 
 
 class Committer:

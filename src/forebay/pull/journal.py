@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ class Entry:
     prefix_sha256: str = ""
     etags: dict[str, str] = field(default_factory=dict)  # per host that sent bytes
     origins: tuple[str, ...] = ()
+    boot: str = ""  # of the kernel that took the bytes
+
+
+@cache
+def boot_id() -> str:
+    """Names this run of the kernel (Linux); "" where nobody tells. While it is the same no power was cut, and
+    what a killed process has written is still there."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
 
 
 def identity(file: RemoteFile, revision: str) -> str:
@@ -49,6 +60,7 @@ def encode(entry: Entry) -> bytes:
         "prefix": [entry.prefix, entry.prefix_sha256],
         "etags": entry.etags,
         "origins": list(entry.origins),
+        "boot": entry.boot,
     }
     return json.dumps(body, separators=(",", ":")).encode()
 
@@ -65,7 +77,8 @@ def decode(data: bytes) -> Entry | None:
         length, digest = body["prefix"]
         etags = {str(k): str(v) for k, v in body["etags"].items()}
         names = tuple(str(o) for o in body["origins"])
-        return Entry(str(body["identity"]), Ranges(done), int(length), str(digest), etags, names)
+        boot = str(body.get("boot", ""))
+        return Entry(str(body["identity"]), Ranges(done), int(length), str(digest), etags, names, boot)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
 

@@ -39,11 +39,39 @@ class Bucket:
             return max(0.0, start - now)
 
 
+class Slots:
+    """How many connections each origin gets at once; `most` 0: any number. Thread-safe."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._taken: dict[str, int] = {}
+        self._free = threading.Condition()
+
+    def take(self, origin: str, over: Callable[[], bool]) -> bool:
+        """Wait for one; False when the pull is over."""
+        with self._free:
+            while self.most and self._taken.get(origin, 0) >= self.most:
+                if over():
+                    return False
+                self._free.wait(0.2)
+            self._taken[origin] = self._taken.get(origin, 0) + 1
+            return True
+
+    def give(self, origin: str) -> None:
+        """Give one back; its connection must be closed."""
+        with self._free:
+            self._taken[origin] -= 1
+            self._free.notify()
+
+
 class Limits:
     """Bytes per second for a pull as a whole and per origin (by name); `yield_to` lowers it while others need
     the line."""
 
-    def __init__(self, bytes_per_s: float = 0.0, *, per_origin: dict[str, float] | None = None) -> None:
+    def __init__(
+        self, bytes_per_s: float = 0.0, *, per_origin: dict[str, float] | None = None, connections: int = 0
+    ) -> None:
+        self.slots = Slots(connections)
         self._all = Bucket(bytes_per_s)
         self._wanted = bytes_per_s
         self._origins = {name: Bucket(rate) for name, rate in (per_origin or {}).items()}

@@ -32,6 +32,7 @@ class Settings:
     buffers_bytes_max: int = 56 * MIB
     small_bytes: int = 1 * MIB  # files up to here are fetched in pipelined batches
     journal_every_s: float = 0.1
+    journal_every_bytes: int = 8 * MIB  # or a hundredth of the pull, whichever is more
     redirects_max: int = 8
     direct_io: bool = True
 

@@ -44,9 +44,9 @@ def open_transfer(transfer: Transfer, *, direct: bool, have: Callable[[RemoteFil
     on_disk = transfer.path.stat().st_size
     kept = Ranges((a, min(b, on_disk)) for a, b in entry.done if a < on_disk)
     good = kept.end_from(0) >= entry.prefix
-    transfer.done = trusted_after_restart(
-        kept, promised=transfer.digests.promised, prefix=entry.prefix, prefix_good=good
-    )
+    # Without a promise nobody can check what a power cut did; without a power cut nothing was done.
+    sure = transfer.digests.promised or entry.boot == journal.boot_id() != ""
+    transfer.done = trusted_after_restart(kept, promised=sure, prefix=entry.prefix, prefix_good=good)
     transfer.expect = (entry.prefix, entry.prefix_sha256) if good else (0, "")
     transfer.resumed = transfer.done.total
     transfer.etags = dict(entry.etags)

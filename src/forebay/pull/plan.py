@@ -43,6 +43,14 @@ class Ranges:
             high += 1
         self._items[low:high] = [(start, end)]
 
+    def remove(self, start: int, end: int) -> None:
+        """Take start..end out of the set."""
+        kept = [(a, b) for a, b in self._items if b <= start or a >= end]
+        for a, b in self._items:
+            if a < end and b > start:
+                kept += [(x, y) for x, y in ((a, start), (end, b)) if x < y]
+        self._items = sorted(kept)
+
     def end_from(self, start: int) -> int:
         """How far the set reaches without a hole from `start`; `start` itself if it is not in the set."""
         at = bisect_right(self._items, (start, float("inf"))) - 1

@@ -105,7 +105,7 @@ class SmallFiles:
             digests.update(body)
             if digests.difference():
                 return False  # the long way fetches it again, and keeps the evidence
-        path = self._folder / transfer.path.name
+        path = f"{self._folder}/{transfer.path.name}"
         with self._watch.phase("disk"), disk_errors(f"write {path}"):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
             try:
@@ -115,6 +115,6 @@ class SmallFiles:
                 os.close(descriptor)
         observed = not digests.promised
         self._board.small_good(
-            Finished(transfer.file, path, len(body), digests.sha256, observed, (origin.name,))
+            Finished(transfer.file, Path(path), len(body), digests.sha256, observed, (origin.name,))
         )
         return True

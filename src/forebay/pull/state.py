@@ -72,6 +72,9 @@ class Transfer:
     dirty: bool = False
     etags: dict[str, str] = field(default_factory=dict)
     senders: set[str] = field(default_factory=set)
+    sent: dict[str, Ranges] = field(default_factory=dict)  # by name of the origin, of this run
+    only: int | None = None  # the one origin to ask, while it is found out who sent bad bytes
+    evidence: tuple[Path, dict[str, Ranges]] | None = None  # a copy that did not match, and who sent what
     avoid: dict[int, str] = field(default_factory=dict)  # origin index: why
     stalls: dict[int, int] = field(default_factory=dict)  # origin index: how often
     routes: dict[int, Route] = field(default_factory=dict)
@@ -80,6 +83,21 @@ class Transfer:
     def journal(self) -> Path:
         """The file beside the part that says what is in it."""
         return self.path.with_name(self.path.name + ".journal")
+
+    def forget(self) -> list[mmap.mmap]:
+        """Start over: nothing has come. Returns the buffers that waited to be hashed."""
+        self.epoch += 1
+        self.done, self.active = Ranges(), []
+        self.tail = self.cursor = self.resumed = 0
+        self.prefix = self.expect = (0, "")
+        self.etags, self.senders, self.routes, self.sent = {}, set(), {}, {}
+        held = [item.buffer for item in self.queue if item.buffer is not None]
+        self.queue.clear()
+        self.size = self.file.size
+        self.digests = Digests(self.file, self.size)
+        self.dirty = True
+        self.journal.unlink(missing_ok=True)
+        return held
 
 
 @dataclass(eq=False)
@@ -130,4 +148,5 @@ def next_piece(transfer: Transfer, most: int) -> tuple[int, int | None] | None:
 def entry_of(transfer: Transfer) -> journal.Entry:
     """The journal entry for a file as it is now."""
     done, senders = Ranges(transfer.done), tuple(sorted(transfer.senders))
-    return journal.Entry(transfer.identity, done, *transfer.prefix, dict(transfer.etags), senders)
+    return journal.Entry(transfer.identity, done, *transfer.prefix, dict(transfer.etags), senders,
+                         journal.boot_id())  # fmt: skip

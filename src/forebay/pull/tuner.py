@@ -14,13 +14,19 @@ class Sight:
     wanting: bool  # another connection would find unclaimed work
     network_s: float  # workers waited for the network
     local_s: float  # workers waited for the disk or for hashers
+    round_trip_s: float = 0.0  # the shortest wait for an answer, 0 if none has come yet
+
+
+FAR_S = 0.015
+FAR_START = 16
 
 
 @dataclass
 class Tuner:
     """Doubles the number of connections as long as that pays and the network is what is waited for.
 
-    Windows are short: a far origin wants many connections, and each window before that is lost time.
+    Windows are short: a far origin wants many connections, and each window before that is lost time. Who
+    answers late is far, and gets sixteen at once: each connection is slow there.
     """
 
     target: int
@@ -29,10 +35,18 @@ class Tuner:
     _last: Sight | None = None
     _before: tuple[int, float] | None = None  # (connections, rate) before the last growth
     _frozen_until: float = 0.0
+    _before_far: int = 0  # what it was when the origin was taken for a far one
 
     def seen(self, sight: Sight) -> int:
         """The number of connections from now on."""
         last = self._last
+        far = sight.round_trip_s >= FAR_S
+        if far and not self._before_far and sight.wanting and sight.now >= self._frozen_until:
+            self._before_far, self._last = self.target, sight
+            self.target = max(self.target, min(self.most, FAR_START))
+            return self.target
+        if self._before_far and not far and self._before is None:  # it was only busy for a moment
+            self.target, self._before_far = min(self.target, self._before_far), 0
         if last is None or sight.now - last.now < self.window_s:
             self._last = last or sight
             return self.target

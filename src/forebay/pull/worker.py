@@ -3,11 +3,12 @@ it."""
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,6 +67,7 @@ class Worker:
         self.asker = Asker(shared.board, shared.listing, shared.env)
         # A folder per thread: creating files in one folder from several threads means waiting for its lock.
         folder = shared.small_folder / str(self.index)
+        self._slots: set[str] = set()  # origins that this worker may have a connection to
         self.small = SmallFiles(shared.board, self.asker, watch=self.watch, folder=folder)
 
     def run(self) -> None:
@@ -76,16 +78,41 @@ class Worker:
                 if isinstance(work, Opening):
                     self._open(work.transfer)
                 elif isinstance(work, Batch):
-                    self.small.fetch(work, self._count)
+                    self._batch(work)
                 else:
                     self._fetch(work)
         except BaseException as error:  # noqa: BLE001  (a thread's end: the board tells the caller)
             board.fail(error)
         finally:
+            self._leave(set(self._slots))
             self.asker.close()
+
+    def _batch(self, batch: Batch) -> None:
+        origin = self.shared.board.origin(batch.transfers[0])
+        if origin is not None:
+            with contextlib.suppress(GiveBack):
+                self._slot(origin)
+        self.small.fetch(batch, self._count)
+
+    def _slot(self, origin: Origin) -> None:
+        """Wait for the right to a connection, and keep both until the piece is over."""
+        if origin.name not in self._slots:
+            with self.watch.phase("limit"):
+                if not self.shared.limits.slots.take(origin.name, lambda: self.shared.board.over):
+                    raise GiveBack
+            self._slots.add(origin.name)
+
+    def _leave(self, names: Iterable[str]) -> None:
+        """Give rights and connections back."""
+        for name in names:
+            self.asker.close()
+            self._slots.discard(name)
+            self.shared.limits.slots.give(name)
 
     def _claim(self) -> Opening | Batch | Claim | None:
         self.busy = False
+        if self.shared.limits.slots.most:
+            self._leave(set(self._slots))
         with self.watch.phase("idle"):
             work = self.shared.board.claim(self.index, self.pace)
         self.busy = work is not None
@@ -132,6 +159,7 @@ class Worker:
             raise Unavailable(f"nobody is left to ask for {transfer.file.path}")
         before = piece.claim.start + piece.filled
         try:
+            self._slot(origin)
             self._ask_and_take(piece, origin)
         except (Retry, WireError) as error:
             if self.shared.board.over:
@@ -185,6 +213,8 @@ class Worker:
                 self._discard(body, origin, start)
             self._take(piece, body, origin)
         finally:
+            if claim.start + piece.filled > start:
+                self.shared.board.contributed(claim, origin, start, claim.start + piece.filled)
             self.asker.put_back(body)
 
     def _discard(self, body: Body, origin: Origin, count: int) -> None:
