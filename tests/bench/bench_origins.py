@@ -1,10 +1,9 @@
 """Origins for the pull bench, in a process of their own: a hub, an S3 of plain files, far and broken
 variants.
 
-`python -m tests.bench.bench_origins ROOT` prints one JSON line with addresses. ROOT/hub holds repositories,
-ROOT/s3
-holds buckets. The far S3 paces each connection and waits before each answer; the dropping one cuts
-connections.
+`python -m tests.bench.bench_origins ROOT KIND` prints one JSON line with addresses. ROOT/hub holds
+repositories, ROOT/s3 holds buckets. KIND: near (hub and S3), tls (both, with ROOT/tls.pem), far (S3 that
+paces each connection, and waits before it is taken and before each answer), drops (S3 that cuts connections).
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import sys
 import time
 from functools import cache
@@ -25,6 +25,7 @@ from forebay.engines import fileserver
 from forebay.engines.fileserver import FileBody, FileServer, Reply, Request
 from forebay.engines.hub import Hub, HubSettings
 
+HOST = "127.0.0.1"
 FAR_RATE = 75e6
 FAR_ANSWER_S = 0.04
 FAR_CONNECT_S = 0.08
@@ -101,35 +102,50 @@ class Slow:
         return sent
 
 
+class FarServer(FileServer):
+    """Waits before a connection is served, as a handshake over a long way does."""
+
+    def _serve(self, plain: socket.socket) -> None:
+        time.sleep(FAR_CONNECT_S)
+        super()._serve(plain)
+
+
+def servers(root: Path, kind: str) -> dict[str, FileServer]:
+    """The servers of a kind by name."""
+    tls = None
+    if kind == "tls":
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(root / "tls.pem")
+    if kind in ("near", "tls"):
+        hub = Hub(HubSettings(root / "hub"), tls=tls).server
+        return {"hub": hub, "s3": FileServer(lambda r: s3_answer(root / "s3", r), host=HOST, port=0, tls=tls)}
+
+    def answer(request: Request) -> Reply:
+        time.sleep(FAR_ANSWER_S if kind == "far" else 0)
+        return s3_answer(root / "s3", request)
+
+    slow = Slow(os.sendfile, FAR_RATE if kind == "far" else 0, random.Random(7) if kind == "drops" else None)
+    fileserver.os = type("slow", (), {"sendfile": slow, "fstat": os.fstat})  # type: ignore[assignment]
+    return {"s3": (FarServer if kind == "far" else FileServer)(answer, host=HOST, port=0)}
+
+
 def main() -> int:
     """Serve what the first argument names until a signal comes."""
-    root, kind = Path(sys.argv[1]), sys.argv[2]
-    if kind == "hub":
-        hub = Hub(HubSettings(root / "hub"))
-        server = hub.server
-    elif kind == "s3":
-        server = FileServer(lambda r: s3_answer(root / "s3", r), host="127.0.0.1", port=0)
-    else:
-
-        def answer(request: Request) -> Reply:
-            time.sleep(FAR_ANSWER_S if kind == "far" else 0)
-            return s3_answer(root / "s3", request)
-
-        server = FileServer(answer, host="127.0.0.1", port=0)
-        drops = random.Random(7) if kind == "drops" else None
-        fileserver.os = type(
-            "slow",
-            (),
-            {"sendfile": Slow(os.sendfile, FAR_RATE if kind == "far" else 0, drops), "fstat": os.fstat},
-        )
-    # bbr paces loopback to half its speed; accepted connections inherit what the listener says.
-    server._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
-    server.start()
-    print(json.dumps({"url": server.url}), flush=True)
+    made = servers(Path(sys.argv[1]), sys.argv[2])
+    for server in made.values():
+        # bbr paces loopback to half its speed; accepted connections inherit what the listener says.
+        server._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+        server.start()
+    print(json.dumps({name: server.url for name, server in made.items()}), flush=True)
 
     def tell(*_: object) -> None:
-        print(json.dumps({"sent": sum(e.sent for e in server.log), "requests": len(server.log)}), flush=True)
-        server.log.clear()
+        log = [entry for server in made.values() for entry in server.log]
+        files = sum(
+            e.sent for e in log if e.sent > 0 and "list-type" not in e.target and "/api/" not in e.target
+        )
+        print(json.dumps({"sent": files, "requests": len(log)}), flush=True)
+        for server in made.values():
+            server.log.clear()
 
     signal.signal(signal.SIGUSR1, tell)
     while True:

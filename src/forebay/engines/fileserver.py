@@ -12,6 +12,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -72,8 +73,16 @@ class FileServer:
 
     log_max = 200_000
 
-    def __init__(self, answer: Callable[[Request], Reply], *, host: str, port: int) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Request], Reply],
+        *,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._answer = answer
+        self._tls = tls
         self._socket = socket.create_server((host, port), backlog=256)
         self.host, self.port = host, self._socket.getsockname()[1]
         self.log: list[Entry] = []
@@ -85,7 +94,12 @@ class FileServer:
     @property
     def url(self) -> str:
         """The server's address."""
-        return f"http://{self.host}:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+    @property
+    def scheme(self) -> str:
+        """https with a TLS context, else http."""
+        return "http" if self._tls is None else "https"
 
     def now(self) -> float:
         """Wall clock in seconds; tests may replace it."""
@@ -116,9 +130,15 @@ class FileServer:
             self._open.add(peer)
             threading.Thread(target=self._serve, args=(peer,), name="fileserver-peer", daemon=True).start()
 
-    def _serve(self, peer: socket.socket) -> None:
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        peer.settimeout(120)
+    def _serve(self, plain: socket.socket) -> None:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.settimeout(120)
+        try:
+            peer = plain if self._tls is None else self._tls.wrap_socket(plain, server_side=True)
+        except (OSError, ssl.SSLError):
+            self._open.discard(plain)
+            plain.close()
+            return
         stream = peer.makefile("rb", 256 * 1024)
         try:
             while (request := _read(stream)) is not None:
@@ -127,7 +147,7 @@ class FileServer:
         except (OSError, ValueError):
             pass  # the peer went away, or does not speak HTTP: nothing to tell it
         finally:
-            self._open.discard(peer)
+            self._open.discard(plain)
             stream.close()
             peer.close()
 
@@ -178,9 +198,13 @@ def _send_file(peer: socket.socket, request: Request, reply: Reply, entry: Entry
         elif status == 416:
             headers["Content-Range"] = f"bytes */{size}"
         entry.status = status
-        more = socket.MSG_MORE if request.method == "GET" and end > start else 0
+        plain = not isinstance(peer, ssl.SSLSocket)  # which takes no flags
+        more = socket.MSG_MORE if plain and request.method == "GET" and end > start else 0
         peer.sendall(_head(status, headers), more)
         if request.method == "HEAD":
+            return
+        if isinstance(peer, ssl.SSLSocket):
+            _send_read(peer, file.fileno(), (start, end), entry)
             return
         peer.settimeout(None)  # sendfile on a blocking socket moves a whole piece per call
         while start < end:
@@ -189,6 +213,19 @@ def _send_file(peer: socket.socket, request: Request, reply: Reply, entry: Entry
                 raise OSError("the file shrank while it was sent")
             start += sent
             entry.sent += sent
+
+
+def _send_read(peer: ssl.SSLSocket, descriptor: int, span: tuple[int, int], entry: Entry) -> None:
+    """Over TLS the bytes have to pass through this process."""
+    start, end = span
+    buffer = memoryview(bytearray(min(1 << 20, end - start)))
+    while start < end:
+        count = os.preadv(descriptor, [buffer[: end - start]], start)
+        if not count:
+            raise OSError("the file shrank while it was sent")
+        peer.sendall(buffer[:count])
+        start += count
+        entry.sent += count
 
 
 def byte_range(text: str, size: int) -> tuple[int, int, int]:

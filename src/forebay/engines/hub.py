@@ -21,6 +21,7 @@ import json
 import os
 import secrets
 import signal
+import ssl
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,12 +59,19 @@ class Hub:
     """The hub's answers; `server` moves the bytes. `requests` is the log of (method, path, status, bytes
     sent)."""
 
-    def __init__(self, settings: HubSettings, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        settings: HubSettings,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.settings = settings
         self._digests: dict[tuple[str, int, int], tuple[str, str]] = {}
         self._key = secrets.token_bytes(16)
         self._lock = threading.Lock()
-        self.server = FileServer(self.answer, host=host, port=port)
+        self.server = FileServer(self.answer, host=host, port=port, tls=tls)
 
     @property
     def url(self) -> str:
@@ -154,7 +162,7 @@ class Hub:
     def _address(self, name: str, entry: _Entry) -> str:
         until = int(self.server.now() + self.settings.address_life_s)
         path = f"/_cdn/{name}/{quote(entry.path)}"
-        base = f"http://{self.settings.cdn_host}:{self.server.port}{path}"
+        base = f"{self.server.scheme}://{self.settings.cdn_host}:{self.server.port}{path}"
         return f"{base}?until={until}&sig={self._sign(path, until)}"
 
     def _sign(self, path: str, until: int) -> str:
