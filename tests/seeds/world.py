@@ -25,7 +25,7 @@ FOREBAY = [sys.executable, "-m", "forebay.main"]
 START_S, STOP_S, KUBECTL_S = 60.0, 60.0, 120.0
 
 
-def eventually(check: Callable[[], Any], *, deadline_s: float = 30.0, what: str = "") -> Any:
+def eventually(check: Callable[[], Any], *, deadline_s: float = 60.0, what: str = "") -> Any:
     """The first true answer of `check`; fails loudly after the deadline."""
     deadline = time.monotonic() + deadline_s
     last: Any = None
