@@ -21,7 +21,7 @@ from urllib.parse import quote
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.conformance.origins import TREE, Origin, _free_port, _wait_for, s3_filled, write_tree
+from tests.conformance.origins import ONE, TREE, Origin, _free_port, _wait_for, s3_filled, write_tree
 from tests.fakes.clouds import FakeAzure, FakeGcs, blob_sas
 
 NANIO = str(Path(sys.executable).with_name("nanio"))
@@ -136,6 +136,33 @@ def oci_origin(root: Path) -> Iterator[Origin]:
         good = env | {"KSERVE_OCI_DOCKER_CONFIG": docker_config(root / "good.json", host, "me", "sesame")}
         wrong = env | {"KSERVE_OCI_DOCKER_CONFIG": docker_config(root / "bad.json", host, "me", "wrong0000")}
         yield Origin(f"oci://{host}/team/tiny:v1", TREE, good, wrong, f"oci://{host}/team/tiny:v2", root)
+
+
+# --- web servers ---
+
+
+@contextmanager
+def nginx_origin(root: Path) -> Iterator[Origin]:
+    """A file behind a password, as a web server of many hands it out."""
+    port = _free_port()
+    write_tree(root / "www", ONE)
+    (root / "htpasswd").write_text("me:{PLAIN}sesame\n")
+    temporary = "".join(
+        f"{name}_temp_path {root};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    place = f"location / {{root {root}/www; auth_basic x; auth_basic_user_file {root}/htpasswd;}}"
+    (root / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {root}/pid; error_log stderr crit; events {{}}\n"
+        f"http {{access_log off; sendfile on; {temporary} server {{listen 127.0.0.1:{port}; {place}}}}}\n"
+    )
+    netrc = root / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password sesame\n")
+    netrc.chmod(0o600)
+    command = [program("NGINX", "nginx"), "-p", str(root), "-e", "stderr", "-c", str(root / "nginx.conf")]
+    with running(command, port):
+        url = f"http://127.0.0.1:{port}"
+        env = {"NETRC": str(netrc)}
+        yield Origin(f"{url}/model-00001.safetensors", ONE, env, {}, f"{url}/nothing.bin", root / "www")
 
 
 # --- clouds ---

@@ -123,6 +123,9 @@ def test_a_digest_pins_and_patterns_choose_inside_the_layers(shelf: Shelf, tmp_p
     env["STORAGE_ALLOW_PATTERNS"] = "*.onnx"
     with pytest.raises(Absent):
         pull_to(uri, tmp_path / "none", env=env, settings=Settings())
+    report = pull_to(uri, tmp_path / "none", env=shelf.env, settings=Settings())
+    assert report.bytes_network == 0 and tree_of(tmp_path / "none") == MODEL  # the layers had waited
+    assert not list((tmp_path / "none" / ".forebay-parts").glob("archive-*"))
 
 
 @contextmanager

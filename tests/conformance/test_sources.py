@@ -29,6 +29,7 @@ def _needs(variable: str, name: str) -> pytest.MarkDecorator:
 ORIGINS = {
     "hf": (hub_origin,),
     "http": (http_origin,),
+    "http-nginx": (clouds.nginx_origin, _needs("NGINX", "nginx")),
     "file": (file_origin,),
     "s3": (s3_origin, _needs("NANIO", clouds.NANIO)),
     "s3-seaweedfs": (clouds.seaweed_origin, REFEREE, _needs("WEED", "weed")),

@@ -58,6 +58,7 @@ class FakeGcs(Cloud):
         super().__init__(root, self._answer)
         self.accounts, self.tokens = accounts or {}, set[str]()
         self.encoded: set[str] = set()  # names that are stored with Content-Encoding: gzip
+        self.composed: dict[str, str] = {}  # names of objects without MD5: their crc32c in base64
         self.tokens_made = 0
         self.revoke_before_media = (
             0  # the n-th request for content comes with a token that is no good any more
@@ -107,6 +108,8 @@ class FakeGcs(Cloud):
         item = {"name": name, "size": str(path.stat().st_size), "generation": self.generation(path)}
         if name in self.encoded:
             item |= {"contentEncoding": "gzip", "size": "1"}
+        if name in self.composed:
+            return item | {"crc32c": self.composed[name]}
         return item | {"md5Hash": md5_of(path)}
 
     @staticmethod

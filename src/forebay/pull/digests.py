@@ -28,6 +28,10 @@ class Digests:
             # git's blob hash covers a header with the size (git-scm.com, Git Internals, Git Objects).
             git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
             self._other = ("git sha1", file.git_sha1, git)
+        elif file.crc32c and not file.md5:
+            from forebay.kit.crc32c import Crc32c  # numpy is loaded by those who need it
+
+            self._other = ("crc32c", file.crc32c, Crc32c())
         elif file.md5:
             self._other = ("md5", file.md5, hashlib.md5(usedforsecurity=False))
 

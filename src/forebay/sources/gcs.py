@@ -23,7 +23,7 @@ from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client, Reply, refused
 
 DEFAULT = "https://storage.googleapis.com"
-_FIELDS = "nextPageToken,items(name,size,generation,md5Hash,contentEncoding)"
+_FIELDS = "nextPageToken,items(name,size,generation,md5Hash,crc32c,contentEncoding)"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
@@ -145,8 +145,9 @@ def _file(item: Mapping[str, Any], skip: int) -> RemoteFile:
     try:
         locator, size = f"{item['name']}#{int(item['generation'])}", int(item["size"])
         md5 = base64.b64decode(item.get("md5Hash") or "", validate=True).hex()
-        if size < 0 or len(md5) not in (0, 32):
-            raise ValueError("size or md5Hash")
+        crc32c = base64.b64decode(item.get("crc32c") or "", validate=True).hex()
+        if size < 0 or len(md5) not in (0, 32) or len(crc32c) not in (0, 8):
+            raise ValueError("size, md5Hash or crc32c")
     except (KeyError, TypeError, ValueError) as error:
         raise Unavailable(
             f"the listing's entry {str(item.get('name'))[:200]!r} cannot be read ({error})"
@@ -154,4 +155,4 @@ def _file(item: Mapping[str, Any], skip: int) -> RemoteFile:
     if item.get("contentEncoding") not in (None, "", "identity"):
         # The service unpacks such an object on the way: size and hash are those of other bytes.
         return RemoteFile(str(item["name"])[skip:], None, locator=locator)
-    return RemoteFile(str(item["name"])[skip:], size, md5=md5, locator=locator)
+    return RemoteFile(str(item["name"])[skip:], size, md5=md5, crc32c=crc32c, locator=locator)
