@@ -12,7 +12,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.seeds.objects import cache, downloader, node_group, secret, thing
+from tests.seeds.objects import cache, downloader, node_group, secret, service, thing
 from tests.seeds.world import FOREBAY, ROOT, HomeUnderTest, Hub, eventually, home, hub, put_file
 from tests.service.kubectl import find_kubectl
 
@@ -28,7 +28,7 @@ pytestmark = [
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """Models that only lie there: one file of weights and one small file each."""
     folder = tmp_path_factory.mktemp("hub")
-    for repo in ("acme/one", "acme/two", "acme/gated", "acme/moves"):
+    for repo in ("acme/one", "acme/two", "acme/gated", "acme/moves", "acme/kept"):
         put_file(folder, repo, "model.safetensors", size=SMALL)
         put_file(folder, repo, "tokenizer.safetensors", size=SMALL // 2)
         put_file(folder, repo, "config.json", size=300)
@@ -179,6 +179,28 @@ def test_after_the_branch_has_moved_a_refresh_fetches_what_changed(farm: HomeUnd
     assert sum("FOREBAY_REFRESH" in e for e in env) == 2
 
 
+def test_a_copy_in_use_is_replaced_once_no_pod_uses_it(farm: HomeUnderTest, origin: Hub) -> None:
+    farm.apply(cache("kept", "hf://acme/kept", "wide"))
+    cached(farm, "kept", 2)
+    old, key = status(farm, "kept")["revision"], status(farm, "kept")["storageKey"]
+    farm.apply(user_of(key, "keeper", NODES[0], "/models"))
+    farm.kubectl("wait", "--for=condition=Ready", "pod/keeper", "--timeout=30s")
+    place = origin.folder / "acme/kept/model.safetensors"
+    place.write_bytes(place.read_bytes()[::-1])
+    run(farm, "cache", "refresh", "kept", "--no-wait")
+    told = eventually(lambda: (status(farm, "kept").get("refresh") or {}).get("message"), what="why it waits")
+    assert "in use by default/keeper" in told
+    assert status(farm, "kept")["copies"] == {"available": 2, "total": 2}
+    assert status(farm, "kept")["revision"] == old
+    farm.kubectl("delete", "pod/keeper", "--timeout=30s")
+    eventually(
+        lambda: {n.get("revision") for n in status(farm, "kept")["nodes"].values()} - {old}
+        and len({n.get("revision") for n in status(farm, "kept")["nodes"].values()}) == 1,
+        deadline_s=150, what="the new revision on both nodes",
+    )  # fmt: skip
+    assert (root(farm, NODES[0]) / "models" / key / "model.safetensors").read_bytes() == place.read_bytes()
+
+
 def test_warm_says_what_share_is_in_memory(farm: HomeUnderTest) -> None:
     farm.apply(cache("one", "hf://acme/one", "wide"))
     cached(farm, "one", 2)
@@ -203,7 +225,7 @@ def test_the_least_used_model_makes_room_but_never_a_pinned_or_a_used_one(farm: 
     assert metrics(farm, "tight", NODES[1])["evictions_total"] == 1
 
     key = status(farm, "c")["storageKey"]
-    farm.apply(user_of(key))
+    farm.apply(user_of(key, "user", NODES[1], "/tight"))
     farm.kubectl("wait", "--for=condition=Ready", "pod/user", "--timeout=30s")
     farm.apply(cache("d", "hf://big/d", "tight"))
     eventually(lambda: "no room for d (needs 30.0 MiB" in message(farm, "d", NODES[1]), what="the refusal")
@@ -214,20 +236,20 @@ def test_the_least_used_model_makes_room_but_never_a_pinned_or_a_used_one(farm: 
     farm.kubectl("delete", "pod/user", "--timeout=30s")
 
 
-def user_of(key: str) -> dict[str, Any]:
+def user_of(key: str, name: str, node: str, folder: str) -> dict[str, Any]:
     """A pod that mounts a model's view and does nothing else."""
     box = {
         "name": "c", "image": "none", "command": ["sleep", "600"],
         "volumeMounts": [{"name": "m", "mountPath": "/m", "readOnly": True}],
     }  # fmt: skip
-    volume = {"name": "m", "hostPath": {"path": f"/tight/models/{key}"}}
+    volume = {"name": "m", "hostPath": {"path": f"{folder}/models/{key}"}}
     spec = {
-        "nodeName": NODES[1],
+        "nodeName": node,
         "containers": [box],
         "volumes": [volume],
         "terminationGracePeriodSeconds": 1,
     }
-    return thing("v1", "Pod", "user", "default", spec=spec)
+    return thing("v1", "Pod", name, "default", spec=spec)
 
 
 def test_content_is_shared_only_with_those_who_may_fetch_it(farm: HomeUnderTest, origin: Hub) -> None:
@@ -293,6 +315,35 @@ def test_ls_and_rm_and_names_for_the_shell(farm: HomeUnderTest) -> None:
         FOREBAY, env={**os.environ, **words}, cwd=ROOT, text=True, capture_output=True, timeout=30
     )
     assert typed.stdout.split() == ["plain,two"]
+    farm.apply(service("two-user", "hf://acme/two"))
+    eventually(lambda: listed(farm)["two"]["inUseBy"] == ["default/two-user"], what="the use")
+    refused = run(farm, "cache", "rm", "two", code=3)
+    assert "LocalModelCache two is being used by InferenceService two-user" in refused
+    farm.kubectl("delete", "isvc/two-user", "--timeout=60s")
     run(farm, "cache", "rm", "two")
     assert "two" not in listed(farm)
     assert "not found" in run(farm, "cache", "rm", "two", code=4)
+
+
+def test_apply_waits_with_progress_and_says_why_it_does_not_become_ready(
+    farm: HomeUnderTest, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "cache.yaml"
+    manifest.write_text(json.dumps(cache("two", "hf://acme/two", "wide")))
+    said = run(farm, "apply", "-f", str(manifest), "--wait", "--timeout", "60")
+    assert "localmodelcache.serving.kserve.io/two" in said
+    assert "localmodelcache/two: ready: 6.0 MB" in said, "two copies of 3 MB"
+    manifest.write_text(json.dumps(cache("no", "hf://acme/no", "wide")))
+    said = run(farm, "apply", "-f", str(manifest), "--wait", "--timeout", "6", code=6)
+    assert "not ready after 6 s" in said and "acme/no is not on" in said
+    run(farm, "cache", "rm", "two", "no")
+
+
+def test_a_pull_explains_where_its_time_went(origin: Hub, tmp_path: Path) -> None:
+    line = [*FOREBAY, "pull", "hf://acme/one", str(tmp_path / "m"), "--explain"]
+    env = {**os.environ, "HF_ENDPOINT": origin.url}
+    done = subprocess.run(line, env=env, cwd=ROOT, text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["files"] == 3
+    for word in ("resolve", "network", "disk", "hash", "sync"):
+        assert word in done.stderr, done.stderr

@@ -100,6 +100,8 @@ def _progress(view: NodeView, due: float | None) -> Json:
     for name in _NUMBERS:
         if isinstance(view.reported.get(name), int | float):
             found[name] = int(view.reported[name])
+    if view.reported.get("refused"):  # another revision is wanted, and this one serves
+        found["message"] = str(view.reported["refused"])
     if view.state is NodeState.ERROR:
         found["message"] = _why(view)
     if view.attempts:
@@ -154,11 +156,17 @@ def _progressing(seen: Seen, views: Sequence[NodeView], due: Mapping[str, float]
     if due:
         first = min(due.values())
         return yes("Progressing", "WaitingToRetry", f"the next attempt is at {rfc3339(first)}")
-    old = [v.node for v in views if v.is_outdated(seen.revision)]
+    old = sorted((v for v in views if v.is_outdated(seen.revision)), key=lambda v: v.node)
     if old or (seen.refresh_wanted and not seen.refreshed_revision):
-        where = f"still on {', '.join(sorted(old))}" if old else "what the name means now is asked"
+        waits = ", ".join(f"{v.node}{_because(v)}" for v in old)
+        where = f"still to come on {waits}" if old else "what the name means now is asked"
         return yes("Progressing", "Refreshing", f"{where}; until then the earlier revision serves")
     return no("Progressing", "Settled", "nothing is being downloaded")
+
+
+def _because(view: NodeView) -> str:
+    refused = view.reported.get("refused")
+    return f" ({refused})" if refused else ""
 
 
 def _why(view: NodeView) -> str:
