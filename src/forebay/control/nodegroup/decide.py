@@ -21,6 +21,7 @@ TEMPLATE_NOTE = (
     "forebay.dev/template"  # hash of the template we wrote, so that a server's defaults are no difference
 )
 AGENT_ACCOUNT = "forebay-node"
+HEALTH = {"path": "/healthz", "port": "metrics"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def agent_daemonset(group: LocalModelNodeGroup, settings: Settings, namespace: s
             {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         ],
         "ports": [{"name": "metrics", "containerPort": names.AGENT_PORT}],
-        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "metrics"}, "periodSeconds": 5},
+        "startupProbe": {"httpGet": HEALTH, "periodSeconds": 1, "failureThreshold": 600},
+        "readinessProbe": {"httpGet": HEALTH, "periodSeconds": 10},
         "volumeMounts": [{"name": "models", "mountPath": names.MODEL_MOUNT}],
     }
     if settings.agent_resources:
