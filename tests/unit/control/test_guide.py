@@ -26,7 +26,8 @@ async def test_the_guide_runs_from_the_node_group_to_a_service_that_waits_for_it
         assert agents.spec["template"]["spec"]["volumes"][0]["hostPath"]["path"] == "/models"
         (agent,) = agents.spec["template"]["spec"]["containers"]
         assert [(p["name"], p["containerPort"]) for p in agent["ports"]] == [("metrics", 9102)]
-        assert agent["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+        asked = agent["readinessProbe"]["httpGet"]
+        assert (asked["path"], asked["port"]) == ("/healthz", "metrics")
         listed = await world.get(kinds.LocalModelNode, "kind-worker")
         entry = {"sourceModelUri": guide.URI, "modelName": guide.NAME, "nodeGroup": "workers"}
         entry["cacheUid"] = (await world.get(kinds.LocalModelCache, guide.NAME)).uid
