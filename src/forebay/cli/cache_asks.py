@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import click
 
 from forebay.api import wishes
-from forebay.api.kinds import LocalModelNode
+from forebay.api.kinds import LocalModelNode, LocalModelNodeGroup
 from forebay.api.meta import Json, Key, Resource
 from forebay.cli.caches import Cached, Copy, find
 from forebay.cli.output import size
@@ -161,6 +161,7 @@ async def collect(store: Store, node: str, *, timeout_s: float) -> list[Json]:
         now_text(),
         [i.name for i in (await store.list(LocalModelNode)).items if node in ("", i.name)],
     )
+    known = {item.name for item in (await store.list(LocalModelNodeGroup)).items}
     for name in names:
         await annotate(store, LocalModelNode, Key("", name), {wishes.GC: asked})
     deadline, answers = time.monotonic() + timeout_s, dict[tuple[str, str], Json]()
@@ -168,7 +169,7 @@ async def collect(store: Store, node: str, *, timeout_s: float) -> list[Json]:
         waiting = []
         for name in names:
             groups = (await store.get(LocalModelNode, Key("", name))).status.get("groups") or {}
-            for group, said in groups.items():
+            for group, said in ((g, s) for g, s in groups.items() if g in known):
                 answer = said.get("collected") or {}
                 if wishes.is_newer(asked, answer.get("requested")):
                     waiting.append(f"{name} ({group})")
