@@ -80,6 +80,10 @@ def test_a_server_gets_a_port_and_is_ready_when_it_answers(tmp_path: Path) -> No
             port = json.loads(pod.annotations["forebay.dev/ports"])["8080"]
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()
+            pod = await here.until("one", lambda p: "forebay.dev/timeline" in p.annotations)
+            told = json.loads(pod.annotations["forebay.dev/timeline"])
+            assert 0 <= told["mounted"] <= min(told["started"].values()) <= told["ready"]
+            assert is_ready(pod)
 
     asyncio.run(body())
 

@@ -29,6 +29,7 @@ CACHE_NAMESPACE_LABEL = "forebay.dev/cache-namespace"
 GROUP_LABEL = "forebay.dev/node-group"
 ROLE_LABEL = "forebay.dev/role"  # download, serving, credentials, agent
 UID_LABEL = "forebay.dev/cache-uid"
+TIMELINE = "forebay.dev/timeline"  # on a ready pod: seconds from binding to each step, as JSON
 
 CACHE_FINALIZER = "localmodel.kserve.io/finalizer"
 NAMESPACE_CACHE_FINALIZER = "localmodelnamespacecache.kserve.io/finalizer"

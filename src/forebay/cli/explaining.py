@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 
 from forebay.api.kinds import InferenceService, LocalModelNode, Pod
 from forebay.api.meta import Json, Key, Resource
+from forebay.api.names import TIMELINE
 from forebay.cli.completing import complete_objects
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
@@ -102,12 +104,21 @@ def timing_of(pod: Resource, copy: Json) -> Timing:
         if ended.get("startedAt") and ended.get("finishedAt"):
             spent = parse_rfc3339(ended["finishedAt"]) - parse_rfc3339(ended["startedAt"])
             timing.phases[f"init {status['name']}"] = spent.total_seconds()
-    started = _main_started(pod)
-    if started and ready:
-        timing.phases["start to ready"] = (ready - started).total_seconds()
+    timing.phases |= _steps(pod, ready)
     if ready is None:
         timing.note = _why_not(pod)
     return timing
+
+
+def _steps(pod: Resource, ready: datetime | None) -> dict[str, float]:
+    """Mount and start, to the millisecond where the pod's node has told them, else in whole seconds."""
+    with suppress(ValueError, TypeError, KeyError, AttributeError):  # none yet, or not written by a node
+        told: Json = json.loads(pod.annotations[TIMELINE])
+        main = {container["name"] for container in pod.spec["containers"]}
+        began = min(float(at) for name, at in told["started"].items() if name in main)
+        return {"mount": float(told["mounted"]), "start to ready": max(0.0, float(told["ready"]) - began)}
+    started = _main_started(pod)
+    return {"start to ready": (ready - started).total_seconds()} if started and ready else {}
 
 
 def _condition_time(pod: Resource, type_: str) -> datetime | None:

@@ -49,3 +49,19 @@ def test_an_init_container_has_its_seconds() -> None:
     ended = {"startedAt": "2030-01-01T00:00:01Z", "finishedAt": "2030-01-01T00:00:04Z"}
     timing = timing_of(pod(initContainerStatuses=[{"name": "i", "state": {"terminated": ended}}]), {})
     assert timing.phases["init i"] == 3.0
+
+
+def test_what_the_node_told_to_the_millisecond_beats_whole_seconds() -> None:
+    running = {"startedAt": "2030-01-01T00:00:05Z"}
+    told = pod(
+        conditions=[{"type": "Ready", "status": "True", "lastTransitionTime": "2030-01-01T00:00:09Z"}],
+        containerStatuses=[{"name": "c", "state": {"running": running}}],
+    )
+    told.raw["spec"]["containers"] = [{"name": "c"}]
+    line = '{"mounted": 0.013, "started": {"init": 0.02, "c": 0.06}, "ready": 0.71}'
+    told.meta["annotations"]["forebay.dev/timeline"] = line
+    steps = timing_of(told, {}).phases
+    assert (steps["mount"], round(steps["start to ready"], 3)) == (0.013, 0.65)
+    for wrong in ("[]", "{", '{"mounted": 1, "started": {}, "ready": 2}', '{"mounted": 1}'):
+        told.meta["annotations"]["forebay.dev/timeline"] = wrong
+        assert timing_of(told, {}).phases == {"schedule": 0.0, "start to ready": 4.0}

@@ -32,12 +32,13 @@ from forebay.home.kubelet.state import (
     restarts,
 )
 from forebay.home.kubelet.status import About, pod_status
+from forebay.home.kubelet.timeline import Timeline, is_ready
 from forebay.home.kubelet.volumes import MountFailed
 from forebay.kit.backoff import backoff_s
 from forebay.kit.clock import Clock
 from forebay.kit.tasks import in_thread
 from forebay.store.events import record
-from forebay.store.protocol import Store, edit_status
+from forebay.store.protocol import Store, edit, edit_status
 
 log = logging.getLogger("forebay.kubelet")
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 10.0
@@ -57,6 +58,7 @@ class PodWorker:
         self._seen = recovered(self._plan, pod.status, self._now())
         self._runs = Runs(settings.pod_dir(pod.uid), owner=self, clock=clock)
         self._ground: PodGround | None = None
+        self._timeline = Timeline(self._now())
         self._mount_failures = 0
         self._notes: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
         self._wake = asyncio.Event()
@@ -194,6 +196,20 @@ class PodWorker:
         images = {c.name: f"process://{c.spec.get('image', '')}" for c in self._plan.containers}
         if status(self.pod.raw) != self.pod.raw.get("status"):
             self.pod = await edit_status(self._store, Pod, self.pod.key, change)
+            await self._tell_timeline()
+
+    async def _tell_timeline(self) -> None:
+        """Once, after the first report that says ready: nobody waits for it."""
+        if self._timeline.told or not is_ready(self.pod):
+            return
+        told = self._timeline.annotation(self._now())
+
+        def change(item: Pod) -> None:
+            if item.uid == self.pod.uid:
+                item.meta.setdefault("annotations", {}).update(told)
+
+        self._timeline.told = True
+        self.pod = await edit(self._store, Pod, self.pod.key, change)
 
     async def _mount(self) -> None:
         try:
@@ -207,6 +223,7 @@ class PodWorker:
             self._seen = replace(self._seen, mount_at=self._now() + wait)
         else:
             self._seen = replace(self._seen, mounted=True)
+            self._timeline.mounted(self._now())
 
     async def _start(self, plan: ContainerPlan) -> None:
         assert self._ground is not None
@@ -240,6 +257,7 @@ class PodWorker:
     def _started(self, plan: ContainerPlan, at: float) -> None:
         self.note("Normal", "Created", f"Created container: {plan.name}")
         self.note("Normal", "Started", f"Started container {plan.name}")
+        self._timeline.started(plan.name, at)
         seen = self._seen.containers[plan.name]
         started = not plan.has("startupProbe")
         if not isinstance(seen.state, Running):
