@@ -169,6 +169,14 @@ def test_a_public_container_needs_nobody_and_folders_are_no_files(azure: FakeAzu
     assert pulled("az://models/tiny/a.bin", said(azure), tmp_path / "one") == {"a.bin": TREE["a.bin"]}
 
 
+def test_one_blob_can_be_read_where_nobody_may_list(azure: FakeAzure, tmp_path: Path) -> None:
+    azure.public.add("models")
+    azure.unlisted.add("models")
+    assert pulled("az://models/tiny/a.bin", said(azure), tmp_path / "out") == {"a.bin": TREE["a.bin"]}
+    with pytest.raises(Absent, match="set credentials"):
+        resolve("az://models/tiny", said(azure))
+
+
 def test_a_blob_that_changes_after_it_was_listed_is_a_clash(azure: FakeAzure, tmp_path: Path) -> None:
     azure.public.add("models")
     times = itertools.count(1)

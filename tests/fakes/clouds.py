@@ -158,6 +158,7 @@ class FakeAzure(Cloud):
         super().__init__(root, self._answer)
         self.key, self.tokens = key, tokens
         self.public: set[str] = set()
+        self.unlisted: set[str] = set()  # containers of which blobs may be read, but not listed
         self.folders: set[str] = set()  # names of folders of a hierarchical account
         self.after_list: Callable[[], None] = lambda: None
         self.secrets = {"tenant-1": {"client-1": "sesame"}}
@@ -177,6 +178,8 @@ class FakeAzure(Cloud):
         if not (self.root / container).is_dir():
             return Reply(404, {"x-ms-error-code": "ContainerNotFound"})
         if query.get("comp") == "list":
+            if container in self.unlisted:
+                return Reply(404, {"x-ms-error-code": "ResourceNotFound"})
             return self._list(container, query)
         path = self.root / container / name
         if not path.is_file():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import sha256
 from typing import ClassVar
 from urllib.parse import quote, unquote, urlencode
@@ -63,9 +63,20 @@ class AzureSource:
         return Request(url, headers, trust.ca_file, trust.client_cert, trust.verify)
 
     def _blobs(self, place: Place) -> list[RemoteFile]:
-        """Below `prefix/`, or the blob `prefix` itself (a signature for one blob may not list)."""
-        if "versionid=" in place.secret or "sr=b" in place.secret.split("&"):
+        """Below `prefix/`, or the blob `prefix` itself: who may read one blob may not always list."""
+        prefix = place.prefix
+        if "versionid=" in place.secret:
             return [self._one(place)]
+        try:
+            return self._listed(place)
+        except (Absent, Denied):
+            if not prefix or prefix.endswith("/"):
+                raise
+            with suppress(ForebayError):
+                return [self._one(place)]
+            raise
+
+    def _listed(self, place: Place) -> list[RemoteFile]:
         prefix = place.prefix
         folder = prefix if not prefix or prefix.endswith("/") else prefix + "/"
         found = [_file(place, item, len(folder)) for item in self._list(place, folder) if _is_file(item)]
