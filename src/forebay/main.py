@@ -62,8 +62,8 @@ def until_stopped(work: Coroutine[Any, Any, None]) -> int:
 
 
 def run_node() -> int:
-    """The node agent: NODE_NAME and NODE_GROUP say which, FOREBAY_CACHE_ROOT where its disk is, POD_IP and PORT
-    where its metrics are."""
+    """The node agent: NODE_NAME and NODE_GROUP say which, FOREBAY_CACHE_ROOT where its disk is, POD_IP and
+    PORT where its metrics are."""
     from forebay.api.names import AGENT_PORT
     from forebay.node.agent import run_agent
     from forebay.store.kube import wait_ready
