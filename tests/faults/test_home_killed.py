@@ -29,7 +29,7 @@ from tests.service.kubectl import find_kubectl
 
 from forebay.cli import smollm2
 
-SIZE, LARGE = 48 << 20, 256 << 20  # of a small file, the blocks under way would be too large a share
+SIZE, LARGE = 48 << 20, 250 << 20  # of a small file, the blocks under way would be too large a share
 CHAT = "acme/chat"
 NODE = Path("nodes/forebay/root/models")
 pytestmark = [

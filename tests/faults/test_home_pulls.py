@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from tests.seeds.objects import cache, downloader, node_group
 from tests.seeds.world import HomeUnderTest, eventually, home, put_file
 from tests.service.kubectl import find_kubectl
 
-SIZE, LARGE = 48 << 20, 256 << 20  # of a small file, the blocks under way would be too large a share
-MODELS = ("killed", "flipped", "stalled", "deaf")
+SIZE, LARGE = 48 << 20, 250 << 20  # of a small file, the blocks under way would be too large a share
+MODELS = ("killed", "flipped", "stalled", "deaf", "wide")
 pytestmark = [
     pytest.mark.timeout(180),
     pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
@@ -154,3 +155,30 @@ def test_a_hub_that_ignores_ranges_gives_the_right_bytes_after_a_kill(
     assert right(farm, origin, "deaf")
     events = json.loads(farm.kubectl("get", "events", "-A", "-o", "json"))["items"]
     assert any(e["reason"] == "Downloaded" and e["involvedObject"]["name"] == "deaf" for e in events)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own is for root only")
+def test_a_full_disk_is_told_beforehand_and_room_lets_it_go_on(farm: HomeUnderTest, origin: SlyHub) -> None:
+    place = farm.data / "nodes" / "forebay" / "root" / "small"
+    place.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no mounts here: {mounted.stderr.decode().strip()}")
+    try:
+        before = origin.mischief.sent
+        farm.apply(node_group("narrow", path="/small"), cache("wide", "hf://acme/wide", "narrow"))
+
+        def refused() -> Any:
+            said = [c for c in status(farm, "wide").get("conditions") or [] if c["type"] == "Ready"]
+            return said and "room" in said[0]["message"] and said[0]["message"]
+
+        told = eventually(refused, what="the refusal")
+        assert "free" in told and origin.mischief.sent == before, told
+        assert not list((place / ".forebay" / "blobs").rglob("[0-9a-f]" * 64))
+        subprocess.run(["mount", "-o", "remount,size=256m", str(place)], check=True)
+        arrived(farm, "wide", seconds=120)
+        farm.kubectl("delete", "localmodelcache/wide", "localmodelnodegroup/narrow", "--timeout=60s")
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
