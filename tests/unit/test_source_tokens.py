@@ -1,4 +1,4 @@
-"""When a token is fetched anew: before it ends, and when it was refused; never because threads start together."""
+"""When a token is fetched anew: before it ends, when it was refused, not because threads start together."""
 
 from __future__ import annotations
 
