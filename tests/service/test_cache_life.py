@@ -306,7 +306,7 @@ def test_ls_and_rm_and_names_for_the_shell(farm: HomeUnderTest) -> None:
     lines = run(farm, "cache", "ls").splitlines()
     assert lines[0].split("   ")[0].strip() == "NAME"
     row = next(line for line in lines if line.startswith("two "))
-    assert "hf://acme/two" in row and "2/2" in row and "never" in row
+    assert "hf://acme/two" in row and "2/2" in row and "when fetched" in row
     by_node = [line for line in run(farm, "cache", "ls", "--nodes").splitlines() if line.startswith("two ")]
     assert len(by_node) == 2 and all("Downloaded" in line for line in by_node)
     words = {"COMP_WORDS": "forebay cache rm tw", "COMP_CWORD": "3", "_FOREBAY_COMPLETE": "bash_complete",

@@ -194,13 +194,17 @@ def verify(programs: Programs, name: str, namespace: str, node: str, wait: bool,
             bad = (
                 f"damaged and fetched anew: {', '.join(line['damaged'])}" if line["damaged"] else "all whole"
             )
-            click.echo(f"{name} on {line['node']}: {line['files']} files, {bad}")
+            click.echo(f"{name} on {line['node']}: {_files(line['files'])}, {bad}")
 
     show(lines, output, human)
     if any(found.values()):
         raise Damaged(
             f"{name}: files had failed their check and are whole again; look at the disks that held them"
         )
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 @cache.command()

@@ -14,6 +14,7 @@ from forebay.cli.output import size
 from forebay.store.protocol import Store
 
 SHORT = 12  # characters of a commit that people read
+AS_FETCHED = "when fetched"  # every pull hashes what it writes; nobody has read it back since
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _row(model: Cached) -> list[str]:
     return [
         model.item.name, model.item.namespace or "-", str(model.item.spec.get("sourceModelUri") or ""),
         _short(status.get("revision")), _size(status.get("bytes")), f"{ready}/{len(model.copies)}",
-        "yes" if model.pinned else "no", ", ".join(model.users) or "-", model.verified or "never",
+        "yes" if model.pinned else "no", ", ".join(model.users) or "-", model.verified or AS_FETCHED,
     ]  # fmt: skip
 
 
@@ -140,7 +141,7 @@ def node_rows(models: Iterable[Cached]) -> list[list[str]]:
             found.append([
                 model.item.name, model.item.namespace or "-", copy.node, copy.state.removeprefix("Model"),
                 _short(said.get("revision")), _size(said.get("bytesTotal")), str(said.get("source") or "-"),
-                str((said.get("verified") or {}).get("time") or "never"),
+                str((said.get("verified") or {}).get("time") or AS_FETCHED),
                 str(said.get("message") or said.get("refused") or ""),
             ])  # fmt: skip
     return found
