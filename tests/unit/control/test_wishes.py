@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.serving_world import JOBS, World
-from tests.unit.control.test_caches import KEY, on, started
+from tests.unit.control.test_caches import KEY, NAMESPACED, URI, on, started
 
 from forebay.api import kinds, wishes
 from forebay.api.meta import Key
@@ -143,6 +143,31 @@ async def test_damaged_content_is_fetched_soon_and_each_time_later(tmp_path: Pat
         world.clock.pass_s(2)
         await world.settle()
         assert "iris-a-3" in await world.names(kinds.Job, JOBS)
+
+
+async def test_two_caches_of_one_content_move_together_whoever_asked(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.store.create(kinds.Namespace.new("team"))
+        await two_nodes(world)
+        await world.apply(NAMESPACED.format(name="iris", uri=URI, groups="gpu1"))
+        for node in ("a", "b"):
+            await world.agent_says(node, "team/iris", "ModelDownloaded", revision="r1")
+        await world.settle()
+        jobs = await world.names(kinds.Job, JOBS)
+        await wish(world, refresh_requested=EARLY)
+
+        # The report wakes both: the one that did not ask must not fetch the old revision again.
+        await world.agent_says("a", "team/iris", "ModelDownloaded", revision="r2", refreshed=EARLY)
+        await world.settle()
+        team = await world.get(kinds.LocalModelNamespaceCache, "iris", "team")
+        assert team.status["revision"] == "r2"
+        assert team.status["refresh"] == {"requested": EARLY, "revision": "r2"}
+        await world.agent_says("a", "iris", "ModelDownloaded", revision="r2", refreshed=EARLY)
+        await world.settle()
+        assert (await status(world))["revision"] == "r2"
+        started = set(await world.names(kinds.Job, JOBS)) - set(jobs)
+        revisions = {name: (await env_of(world, name))["FOREBAY_REVISION"] for name in started}
+        assert set(revisions.values()) == {"", "r2"}
 
 
 def test_times_of_requests() -> None:

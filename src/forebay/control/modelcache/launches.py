@@ -70,13 +70,13 @@ def _lacks(seen: Seen, view: NodeView) -> bool:
 def _resolver(seen: Seen, views: Sequence[NodeView]) -> str:
     """The node that resolves the name anew, "" if none is to: one with a copy, which fetches little."""
     able = [v for v in views if v.ready]
-    if not seen.refresh_wanted or seen.refreshed_revision or not able:
+    if not seen.resolving or not able:
         return ""
     return min(able, key=lambda v: (v.state is not NodeState.DOWNLOADED, v.node)).node
 
 
 def _aim(seen: Seen, view: NodeView, resolver: str) -> Aim:
-    return Aim(refresh=seen.refresh_wanted) if view.node == resolver else Aim(revision=seen.revision)
+    return Aim(refresh=seen.resolving) if view.node == resolver else Aim(revision=seen.revision)
 
 
 def _running(view: NodeView) -> bool:

@@ -121,7 +121,9 @@ async def _sibling(store: Store, cache: Resource, key: str) -> tuple[str, str]:
 
 
 def _refreshed(cache: Resource) -> str:
-    return str((cache.status.get("refresh") or {}).get("requested") or "")
+    """The request that the cache's revision answers; one that still waits answers nothing."""
+    said = cache.status.get("refresh") or {}
+    return str(said.get("requested") or "") if said.get("revision") else ""
 
 
 def _uri(cache: Resource) -> str:

@@ -86,8 +86,8 @@ class Seen:
     @property
     def revision(self) -> str:
         """The revision every node shall hold, or "" until it is known."""
-        if self.refreshed_revision:
-            return self.refreshed_revision
+        if self.found:
+            return self.found[1]
         known = str(self.cache.status.get("revision") or "")
         if wishes.is_newer(self.sibling_refreshed, self.refresh_answered):
             known = self.sibling_revision or known
@@ -106,13 +106,23 @@ class Seen:
         return asked if wishes.is_newer(asked, self.refresh_answered) else ""
 
     @property
-    def refreshed_revision(self) -> str:
-        """What a node found for the request that waits, or ""."""
-        for model_node in sorted(self.model_nodes, key=lambda n: n.name) if self.refresh_wanted else ():
+    def found(self) -> tuple[str, str] | None:
+        """The latest request to resolve anew that a node has answered and our status does not say yet, and
+        the revision found; another cache of the same content may have asked."""
+        best: tuple[str, str] | None = None
+        for model_node in sorted(self.model_nodes, key=lambda n: n.name):
             said = self.reported(model_node)
-            if said.get("revision") and not wishes.is_newer(self.refresh_wanted, said.get("refreshed")):
-                return str(said["revision"])
-        return ""
+            if said.get("revision") and wishes.is_newer(
+                said.get("refreshed"), best[0] if best else self.refresh_answered
+            ):
+                best = (str(said["refreshed"]), str(said["revision"]))
+        return best
+
+    @property
+    def resolving(self) -> str:
+        """The request to resolve anew that no node has answered yet, or ""."""
+        wanted = self.refresh_wanted
+        return "" if self.found and not wishes.is_newer(wanted, self.found[0]) else wanted
 
     def _reported_revision(self) -> str:
         for model_node in sorted(self.model_nodes, key=lambda n: n.name):

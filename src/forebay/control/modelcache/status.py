@@ -50,14 +50,14 @@ def status(
 
 def _refresh(seen: Seen, views: Sequence[NodeView]) -> Json:
     """The answer to the last request to resolve the name anew; without a revision until there is one."""
-    asked, before = seen.refresh_wanted, dict(seen.cache.status.get("refresh") or {})
-    if not asked:
+    if not seen.resolving:
+        if seen.found:
+            return {"requested": seen.found[0], "revision": seen.found[1]}
         inherited = wishes.is_newer(seen.sibling_refreshed, seen.refresh_answered)
+        before = dict(seen.cache.status.get("refresh") or {})
         return {"requested": seen.sibling_refreshed, "revision": seen.revision} if inherited else before
-    if seen.refreshed_revision:
-        return {"requested": asked, "revision": seen.refreshed_revision}
     why = next((str(v.reported["refused"]) for v in views if v.reported.get("refused")), "")
-    return {"requested": asked, **({"message": why} if why else {})}
+    return {"requested": seen.resolving, **({"message": why} if why else {})}
 
 
 def notes(seen: Seen, views: Sequence[NodeView]) -> list[Note]:
@@ -157,7 +157,7 @@ def _progressing(seen: Seen, views: Sequence[NodeView], due: Mapping[str, float]
         first = min(due.values())
         return yes("Progressing", "WaitingToRetry", f"the next attempt is at {rfc3339(first)}")
     old = sorted((v for v in views if v.is_outdated(seen.revision)), key=lambda v: v.node)
-    if old or (seen.refresh_wanted and not seen.refreshed_revision):
+    if old or seen.resolving:
         waits = ", ".join(f"{v.node}{_because(v)}" for v in old)
         where = f"still to come on {waits}" if old else "what the name means now is asked"
         return yes("Progressing", "Refreshing", f"{where}; until then the earlier revision serves")
