@@ -23,7 +23,7 @@ demo: $(STAMP) ## cache a real model, serve it, ask it (KEEP=1 leaves it running
 	@$(BIN)/forebay demo $(if $(KEEP),--keep)
 
 test: $(STAMP) ## everything that needs no cluster
-	$(BIN)/python -m pytest -m "not kube"
+	$(BIN)/python -m pytest -m "not kube and not referee"
 
 lint: $(STAMP) ## format, lint, types, floors
 	$(BIN)/ruff format --check src tests tools
