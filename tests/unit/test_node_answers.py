@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 
 from forebay.api.kinds import Job, LocalModelNode
-from forebay.cache import damage, manifests, open_root
+from forebay.cache import damage, entitled, manifests, open_root
 from forebay.cache.entitled import Entitlement
 from forebay.cache.evict import Space
 from forebay.cache.manifest import File, Manifest
 from forebay.cache.reservations import Reservation
 from forebay.node import chores
 from forebay.node.decide import Answer, Ask, Check, Collected, Copy, Entry, Remove, Seen, Warm, decide
-from forebay.node.sight import entries_of, jobs_of
+from forebay.node.sight import Eyes, Told, entries_of, jobs_of
 from forebay.node.status import applied, is_urgent, report
 
 EARLY, LATE = "2026-01-31T12:00:00Z", "2026-01-31T13:00:00Z"
@@ -151,6 +151,23 @@ def a_model(root, *bodies):
     manifest = Manifest("0123456789abcdef", "u", "r", tuple(files))
     manifests.publish(root, manifest)
     return manifest
+
+
+def looked(root, *entries):
+    told = Told(entries, (), None, {}, (), True, frozenset(), frozenset(), False, {}, frozenset(), "")
+    return Eyes(root).look(told)
+
+
+def test_a_cache_made_anew_while_the_agent_was_away_does_not_inherit_what_its_forerunner_showed(tmp_path):
+    root = open_root(tmp_path)
+    model = a_model(root, b"one")
+    entitled.record(root, Entitlement("a", model.key, "u", "r", "", 0.0, cache_uid="u1"))
+    same = looked(root, Entry("a", "u", model.key, "u1"))
+    assert (same.entitled, same.withdrawn) == ({("a", model.key)}, frozenset())
+    anew = looked(root, Entry("a", "u", model.key, "u2"))
+    assert (anew.entitled, anew.withdrawn) == (frozenset(), {("a", model.key)})
+    assert report(anew, "g").states == {"a": "ModelDownloadPending"}
+    assert not [action for action in decide(anew) if isinstance(action, Remove)]
 
 
 def carried_out(root, work):
