@@ -347,3 +347,22 @@ def test_a_pull_explains_where_its_time_went(origin: Hub, tmp_path: Path) -> Non
     assert json.loads(done.stdout.splitlines()[-1])["files"] == 3
     for word in ("resolve", "network", "disk", "hash", "sync"):
         assert word in done.stderr, done.stderr
+
+
+def test_a_person_sees_the_cluster_wide_models_and_those_of_their_own_namespaces(farm: HomeUnderTest) -> None:
+    farm.apply(thing("v1", "Namespace", "ann-team"), cache("one", "hf://acme/one", "wide"))
+    farm.apply(cache("hers", "hf://acme/two", "wide", namespace="ann-team"))
+    path = run(farm, "kubeconfig", "--user", "ann", "-n", "ann-team").strip()
+
+    def as_ann(*words: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "KUBECONFIG": path}
+        return subprocess.run(
+            [*FOREBAY, *words], env=env, text=True, capture_output=True, timeout=60, cwd=ROOT
+        )
+
+    assert "hf://acme/one" in as_ann("cache", "ls").stdout
+    assert "hers" in as_ann("cache", "ls", "-n", "ann-team").stdout
+    assert as_ann("cache", "pin", "one").returncode == 3
+    assert as_ann("cache", "gc").returncode == 3
+    assert as_ann("cache", "ls", "-n", "other-team").returncode == 3
+    run(farm, "cache", "rm", "ann-team/hers")

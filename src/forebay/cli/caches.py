@@ -11,7 +11,8 @@ from forebay.api.meta import Json, Key, Resource
 from forebay.api.names import status_key
 from forebay.api.states import ModelState
 from forebay.cli.output import size
-from forebay.store.protocol import Store
+from forebay.errors import Denied
+from forebay.store.protocol import Store, Where
 
 SHORT = 12  # characters of a commit that people read
 AS_FETCHED = "when fetched"  # every pull hashes what it writes; nobody has read it back since
@@ -88,10 +89,22 @@ async def find(store: Store, name: str, namespace: str) -> Cached:
 
 async def find_all(store: Store, namespace: str = "") -> list[Cached]:
     """Every cached model, cluster-wide ones first; only one namespace's if it is given."""
-    nodes = (await store.list(LocalModelNode)).items
-    items: list[Resource] = [*(await store.list(LocalModelCache)).items] if not namespace else []
-    items += [i for i in (await store.list(LocalModelNamespaceCache)).items if namespace in ("", i.namespace)]
+    items = [
+        *([] if namespace else (await store.list(LocalModelCache)).items),
+        *await namespaced(store, namespace),
+    ]
+    nodes = (await store.list(LocalModelNode)).items if items else ()
     return [cached(item, nodes) for item in items]
+
+
+async def namespaced(store: Store, namespace: str = "") -> tuple[Resource, ...]:
+    """Caches of one namespace, or of all; who may not see all and names none sees none of them."""
+    try:
+        return tuple((await store.list(LocalModelNamespaceCache, Where(namespace=namespace))).items)
+    except Denied:
+        if namespace:
+            raise
+        return ()
 
 
 def cached(item: Resource, nodes: Iterable[LocalModelNode]) -> Cached:

@@ -11,6 +11,7 @@ from click.shell_completion import get_completion_class
 from forebay.api.kinds import LocalModelCache, LocalModelNamespaceCache, LocalModelNode
 from forebay.api.names import status_key
 from forebay.cli import lookup
+from forebay.cli.caches import namespaced
 from forebay.cli.errors import guarded
 from forebay.cli.programs import Client, Programs
 from forebay.errors import Bug, ForebayError
@@ -64,9 +65,7 @@ def complete_caches(ctx: click.Context, param: click.Parameter, incomplete: str)
                 i.name for i in (await client.list(LocalModelNamespaceCache, Where(namespace=space))).items
             ]
         found = [i.name for i in (await client.list(LocalModelCache)).items]
-        return found + [
-            status_key(i.namespace, i.name) for i in (await client.list(LocalModelNamespaceCache)).items
-        ]
+        return found + [status_key(i.namespace, i.name) for i in await namespaced(client)]
 
     return _asked(ctx, question, incomplete)
 
