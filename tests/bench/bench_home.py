@@ -26,7 +26,18 @@ from pathlib import Path
 from typing import Any
 
 from forebay.cli import smollm2
-from tests.bench.home_probe import Api, Watcher, cpu_s, crowd, memory_mb, tree, until, words_of
+from tests.bench.home_probe import (
+    Api,
+    Watcher,
+    alive,
+    cpu_s,
+    crowd,
+    free_port,
+    memory_mb,
+    tree,
+    until,
+    words_of,
+)
 from tests.bench.tables import Table
 from tests.seeds import world
 from tests.service.kubectl import find_kubectl
@@ -98,13 +109,6 @@ def start_and_kill(bench: Bench) -> None:
     add("`forebay up` to first API answer", fresh, "s", demand=1.5, note="fresh folder, no keys yet")
     add("the same, in a folder that is there", again, "s", demand=1.5)
     add("kill -9 of the home to the last process gone", gone, "s", demand=1.0)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs (one that nobody has reaped yet does not)."""
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    return False
 
 
 def gateway_ready(api: Api) -> bool:
@@ -206,7 +210,7 @@ def is_ready(service: Any) -> bool:
 def engine_alone(data: Path) -> float:
     """Seconds from the engine's command to its first token, asked without the gateway."""
     model = next(data.glob(f"nodes/*/root/models/models/*/{smollm2.FILE}")).parent
-    port = world_port()
+    port = free_port()
     words = [*world.FOREBAY, "llama", f"--model_name={ISVC}", f"--model_dir={model}", "--port", str(port)]
     began = time.monotonic()
     engine = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -215,14 +219,6 @@ def engine_alone(data: Path) -> float:
     finally:
         engine.terminate()
         engine.wait()
-
-
-def world_port() -> int:
-    import socket
-
-    with socket.socket() as made:
-        made.bind(("127.0.0.1", 0))
-        return int(made.getsockname()[1])
 
 
 def first_token(url: str) -> float:

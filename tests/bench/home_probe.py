@@ -6,7 +6,7 @@ import asyncio
 import base64
 import http.client
 import json
-import os
+import socket
 import ssl
 import threading
 import time
@@ -17,7 +17,6 @@ from typing import Any
 
 import yaml
 
-TICKS = os.sysconf("SC_CLK_TCK")
 SETTLE_S, POLL_S = 60.0, 0.002
 
 
@@ -162,6 +161,20 @@ def cpu_s(pids: Iterable[int]) -> float:
             for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
                 total += int(file.read_text().split()[0]) / 1e9
     return total
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (one that nobody has reaped yet does not)."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    return False
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return int(made.getsockname()[1])
 
 
 def words_of(pid: int) -> str:

@@ -19,8 +19,9 @@ BACKLOG = 512
 
 
 class _Uvicorn(uvicorn.Server):
-    """Signals belong to the program that runs this server, not to it; and it wakes once a second, not ten times:
-    that was half of what an idle home cost.
+    """Signals belong to the program that runs this server, not to it.
+
+    And it wakes once a second, not ten times: that was half of what an idle home cost.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
