@@ -27,17 +27,8 @@ from typing import Any
 
 from forebay.cli import smollm2
 from tests.bench.home_probe import (
-    Api,
-    Watcher,
-    alive,
-    cpu_s,
-    crowd,
-    free_port,
-    memory_mb,
-    tree,
-    until,
-    words_of,
-)
+    Api, Watcher, alive, cpu_s, crowd, free_port, memory_mb, tree, until, words_of,
+)  # fmt: skip
 from tests.bench.tables import Table
 from tests.seeds import world
 from tests.service.kubectl import find_kubectl
