@@ -26,9 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from forebay.cli import smollm2
-from tests.bench.home_probe import (
-    Api, Watcher, alive, cpu_s, crowd, free_port, memory_mb, tree, until, words_of,
-)  # fmt: skip
+from tests.bench import home_probe as probe
+from tests.bench.home_probe import Api, Watcher, cpu_s, free_port, tree, until
 from tests.bench.tables import Table
 from tests.seeds import world
 from tests.service.kubectl import find_kubectl
@@ -94,7 +93,7 @@ def start_and_kill(bench: Bench) -> None:
                 home.process.kill()
             began = time.monotonic()
             home.process.wait()
-            until(lambda pids=pids: not any(map(alive, pids)), "the end of all processes")
+            until(lambda pids=pids: not any(map(probe.alive, pids)), "the end of all processes")
             gone.append(time.monotonic() - began)
     add = bench.table.add
     add("`forebay up` to first API answer", fresh, "s", demand=1.5, note="fresh folder, no keys yet")
@@ -147,8 +146,8 @@ def idle(bench: Bench, home: world.HomeUnderTest) -> None:
     """One node, the gateway and one agent, with nothing to do."""
     time.sleep(SETTLE_S)
     pids = tree(home.process.pid)
-    rss, pss = memory_mb(pids)
-    each = [f"{words_of(pid)} {memory_mb([pid])[0]:.0f}" for pid in pids]
+    rss, pss = probe.memory_mb(pids)
+    each = [f"{probe.words_of(pid)} {probe.memory_mb([pid])[0]:.0f}" for pid in pids]
     cpu = []
     for _ in range(bench.rounds):
         before = cpu_s(pids)
@@ -326,7 +325,7 @@ def many(bench: Bench, home: world.HomeUnderTest, api: Api) -> None:
             before.append(cpu_s([home.process.pid]))
             api("POST", QUIET, {"metadata": {"name": f"bench-crowd-{n}"}})
 
-        _, late = asyncio.run(crowd(api, QUIET, size=200, make=make))
+        _, late = asyncio.run(probe.crowd(api, QUIET, size=200, make=make))
         cpu.append((cpu_s([home.process.pid]) - before[0]) * 1000)
         api("DELETE", f"{QUIET}/bench-crowd-{n}")
         last.append(late * 1000)
