@@ -25,6 +25,7 @@ class Origins:
     all: tuple[Origin, ...]
     notes: list[str]
     distrusted: dict[int, str] = field(default_factory=dict)
+    failures: int = 0  # files that did not match
 
     def of(self, transfer: Transfer) -> Origin | None:
         """Who is asked for this file now: the first that has not failed it, distrusted ones last."""
@@ -48,6 +49,7 @@ class Origins:
 
     def accuse(self, transfer: Transfer, aside: Path) -> bool:
         """The file does not match and its bytes are `aside`. True if another try may end better."""
+        self.failures += 1
         senders = [o for o in self.all if o.name in transfer.senders]
         if transfer.resumed or len(transfer.senders) > 1:
             if transfer.evidence is None:

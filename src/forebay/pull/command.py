@@ -14,6 +14,7 @@ from pathlib import Path
 
 from forebay.errors import Bug, ForebayError, Invalid
 from forebay.kit.redact import redacted
+from forebay.pull import metrics
 from forebay.pull.folder import Watching, pull_to
 from forebay.pull.limits import Limits
 from forebay.pull.model import Progress, Report, Settings
@@ -46,15 +47,22 @@ def pull_command(options: PullOptions, env: Mapping[str, str], *, puller: Puller
         return pull_to(uri, dest, env=env, settings=settings, watching=watching, revision=options.revision)
 
     terminal = sys.stderr.isatty() and not options.as_json
+    seen_report = Report()
+
+    def note(report: Report) -> None:
+        vars(seen_report).update(vars(report))
+
     try:
         with _stoppable() as stop, progress_on(sys.stderr, redacted(options.uri)) as show:
             seen: Callable[[Progress], None] = show if terminal or not options.as_json else lambda _: None
-            watching = Watching(seen, stop, Limits(options.rate_bytes_s))
+            watching = Watching(seen, stop, Limits(options.rate_bytes_s), note)
             report = (puller or plain)(options.uri, options.dest, watching)
     except ForebayError as error:
+        _metrics(env, options.uri, seen_report, error.code)
         return _failed(options.uri, error, terminal)
     except Exception as error:  # noqa: BLE001  (the command line's edge)
         return _failed(options.uri, Bug(f"unexpected: {error!r}"), terminal)
+    _metrics(env, options.uri, report, "")
     if terminal:
         to_stderr(summary(report))
     else:
@@ -77,6 +85,11 @@ def storage_initializer(argv: Sequence[str], env: Mapping[str, str], *, puller: 
         if code:
             return code
     return 0
+
+
+def _metrics(env: Mapping[str, str], uri: str, report: Report, error: str) -> None:
+    if folder := env.get("FOREBAY_METRICS_DIR"):
+        metrics.write(Path(folder), redacted(uri), report, error=error)
 
 
 def _failed(uri: str, error: ForebayError, terminal: bool) -> int:

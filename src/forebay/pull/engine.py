@@ -74,9 +74,12 @@ class _Pull:
                 self._run_threads()
         finally:
             self._folder.remove()
+        report = self._report()
+        self._hooks.on_report(report)
         if self._board.error is not None:
             raise self._board.error
-        report = self._report()
+        if self._board.left:
+            raise Bug(f"{self._board.left} files are left, but nobody works on them")
         self._hooks.on_progress(self._progress("done"))
         return report
 
@@ -188,8 +191,6 @@ class _Pull:
         )  # fmt: skip
 
     def _report(self) -> Report:
-        if self._board.left:
-            raise Bug(f"{self._board.left} files are left, but nobody works on them")
         seconds: defaultdict[str, float] = defaultdict(float)
         watches = (
             [w.watch for w in self._workers] + [h.watch for h in self._hashers] + [self._committer.watch]
@@ -204,6 +205,7 @@ class _Pull:
             bytes_by_origin=self._by_origin(), seconds=dict(seconds), wall_s=time.monotonic() - self._started,
             connections_most=self._most, cpu_s=_cpu_s() - self._cpu,
             requests=sum(w.asker.requests for w in self._workers), retries=self._board.retries,
+            verification_failures=self._board.origins.failures,
             bytes_read_back=sum(h.read_back for h in self._hashers),
             notes=list(self._board.notes),
         )  # fmt: skip

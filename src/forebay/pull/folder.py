@@ -44,6 +44,7 @@ class Watching:
     on_progress: Callable[[Progress], None] = lambda _: None
     stop: threading.Event | None = None
     limits: Limits | None = None
+    on_report: Callable[[Report], None] = lambda _: None
 
 
 def pull_to(
@@ -66,7 +67,7 @@ def pull_to(
     resolved_s = time.monotonic() - started
     folder = _Folder(dest, listing)
     stop = watching.stop or threading.Event()
-    hooks = Hooks(folder.have, watching.on_progress, stop, watching.limits or Limits())
+    hooks = Hooks(folder.have, watching.on_progress, stop, watching.limits or Limits(), watching.on_report)
     report = fetch(Plan(listing, (source,), folder.parts, folder.parts / "damaged", folder.publish),
                    settings=settings, hooks=hooks, env=env)  # fmt: skip
     if listing.unpack:

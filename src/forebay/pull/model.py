@@ -107,6 +107,7 @@ class Report:
     cpu_s: float = 0.0
     requests: int = 0
     retries: int = 0
+    verification_failures: int = 0
     bytes_read_back: int = 0  # written before their turn, read again for hashing
     notes: list[str] = field(
         default_factory=list
@@ -120,6 +121,10 @@ class Report:
 
 def _nothing(_: Progress) -> None:
     """Nobody looks."""
+
+
+def _unread(_: Report) -> None:
+    """Nobody reads it."""
 
 
 def _none(_: RemoteFile) -> bool:
@@ -145,3 +150,4 @@ class Hooks:
     on_progress: Callable[[Progress], None] = _nothing
     stop: threading.Event = field(default_factory=threading.Event)
     limits: Limits = field(default_factory=Limits)
+    on_report: Callable[[Report], None] = _unread  # hears of a pull that failed, too
