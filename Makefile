@@ -54,6 +54,13 @@ test-clients: $(STAMP) ## KServe's own SDK, in an environment of its own (320 MB
 verdicts: $(STAMP) ## record what the real kube-apiserver answers
 	FOREBAY_WRITE_VERDICTS=1 $(BIN)/python -m pytest tests/conformance/test_store.py -m kube -p no:randomly
 
+SECONDS_EACH ?= 20
+FUZZED := heads answers journals manifests s3_lists hub_lists gcs_lists oci_manifests packs paths addresses
+
+fuzz: $(STAMP) ## search for bytes that break a parser's promise (SECONDS_EACH=20, needs a Linux x86-64 wheel)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python atheris
+	for target in $(FUZZED); do $(BIN)/python -m tests.fuzz.search $$target $(SECONDS_EACH) || exit 1; done
+
 bench: bench-pull bench-gateway bench-home ## all benchmarks
 
 bench-pull: $(STAMP) ## the pull engine beside its peers (QUICK=1: 1 GB; ONLY=near,far)
@@ -85,4 +92,4 @@ lock: ## resolve the lock files anew
 
 check: lint test ## all that a change must pass
 
-.PHONY: help venv demo test lint unit faults service cluster-tools test-api test-clients verdicts bench bench-pull bench-peers bench-gateway bench-home wheel test-wheel lock check
+.PHONY: help venv demo test lint unit faults service cluster-tools test-api test-clients verdicts fuzz bench bench-pull bench-peers bench-gateway bench-home wheel test-wheel lock check

@@ -60,7 +60,6 @@ class LyingServer:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._socket.getsockname()[1]
         self._open: set[socket.socket] = set()
-        self.most = 0  # connections at once
         self.stopping = threading.Event()
 
     @property
@@ -95,7 +94,6 @@ class LyingServer:
             except OSError:
                 return
             self._open.add(peer)
-            self.most = max(self.most, len(self._open))
             threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:

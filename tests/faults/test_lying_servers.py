@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.faults.lying_server import Lie, LyingServer, until
 from tests.faults.pulling import KIB, Folder, quick, some_bytes
 
 from forebay.errors import Clash, Damaged, Denied, ForebayError, Invalid, Unavailable
-from forebay.pull.limits import Limits
+from forebay.pull.limits import Limits, Slots
 from forebay.sources.http import HttpSource
 from forebay.sources.types import Listing, RemoteFile, Request
 
@@ -235,22 +236,28 @@ def test_who_lied_about_one_file_is_asked_last_for_the_next(folder: Folder) -> N
     assert report.bytes_by_origin["liar"] < 2 * SIZE
 
 
+class Counted(Slots):
+    """Remembers how many were taken at once."""
+
+    seen = 0
+
+    def take(self, origin: str, over: Callable[[], bool]) -> bool:
+        taken = super().take(origin, over)
+        self.seen = max(self.seen, self._taken.get(origin, 0))
+        return taken
+
+
 def test_an_origin_gets_no_more_connections_than_it_may_have(folder: Folder) -> None:
+    limits = Limits()
+    limits.slots = slots = Counted(2)
     with LyingServer(BODY) as server:
-        most = 0
-
-        def look(_: object) -> None:
-            nonlocal most
-            most = max(most, len(server._open))
-
-        files = tuple(RemoteFile(f"{n}.bin", SIZE, sha256=server.digest) for n in range(4))
-        report = folder.fetch(
-            Listing("x", "r", files), Naming("one", server),
-            settings=quick(connections_start=4, connections_max=4),
-            limits=Limits(4e6, connections=2), on_progress=look,
-        )  # fmt: skip
-    assert len(folder.names()) == 4 and report.bytes_by_origin["one"] == 4 * SIZE
-    assert most <= 2 and server.most <= 2
+        files = tuple(RemoteFile(f"{n}.bin", SIZE, sha256=server.digest, etag=str(n)) for n in range(4))
+        settings = quick(connections_start=4, connections_max=4)
+        listing = Listing("x", "r", files)
+        report = folder.fetch(listing, Naming("one", server), settings=settings, limits=limits)
+        assert len(folder.names()) == 4 and report.bytes_by_origin["one"] == 4 * SIZE
+        until(lambda: not server._open)
+    assert slots.seen == 2
 
 
 class Naming:

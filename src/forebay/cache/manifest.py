@@ -88,7 +88,7 @@ def load(text: bytes, what: str) -> Manifest:
             )
         files = tuple(File(**entry) for entry in raw.pop("files"))
         return Manifest(files=files, **raw)
-    except (ValueError, TypeError, KeyError, AttributeError, Invalid) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, Invalid) as error:
         raise Damaged(f"{what} cannot be read: {error}") from error
 
 

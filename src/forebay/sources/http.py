@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from forebay.errors import Absent, Clash, Invalid
+from forebay.errors import Absent, Clash, Invalid, Unavailable
 from forebay.kit.redact import redacted
 from forebay.sources.archives import is_archive
 from forebay.sources.paths import safe_path
 from forebay.sources.settings import trust_from
 from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client, Reply, refused
-from forebay.sources.wire.heads import Head, where
+from forebay.sources.wire.heads import BadAnswer, Head, where
 
 
 class HttpSource:
@@ -91,6 +91,13 @@ class HttpSource:
 
 
 def _size(head: Head) -> int | None:
+    try:
+        return _told_size(head)
+    except BadAnswer as error:
+        raise Unavailable(f"the server's answer makes no sense: {error}") from error
+
+
+def _told_size(head: Head) -> int | None:
     if head.status == 416:
         return 0
     if head.status == 206:

@@ -213,13 +213,16 @@ def _xml(reply: Reply) -> dict[str, Any]:
     """A flat view of S3's XML: texts of the root's children, `Contents` as a list of such views."""
     try:
         root = ElementTree.fromstring(reply.body)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: strange encodings
         raise Unavailable(f"{redacted(reply.url)} did not answer with XML; is it an S3 endpoint?") from error
     out: dict[str, Any] = {"Contents": []}
     for child in root:
         name = child.tag.rpartition("}")[2]
         if name == "Contents":
-            out["Contents"].append({c.tag.rpartition("}")[2]: c.text or "" for c in child})
+            item = {c.tag.rpartition("}")[2]: c.text or "" for c in child}
+            if "Key" not in item:
+                raise Unavailable(f"{redacted(reply.url)} lists an object without a key; is it S3?")
+            out["Contents"].append(item)
         else:
             out[name] = child.text or ""
     return out

@@ -40,7 +40,7 @@ class Reply:
         """The body as JSON. Raises Unavailable."""
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unavailable(f"{redacted(self.url)} did not answer with JSON") from error
 
 

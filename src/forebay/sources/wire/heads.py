@@ -155,7 +155,7 @@ def follow(at: Where, location: str) -> Where:
     """Where a redirect leads. Raises BadAnswer for one from https to http or to something that is no URL."""
     try:
         to = where(quote(urljoin(at.url, location), safe=_SAFE))
-    except Invalid as error:
+    except (Invalid, ValueError) as error:
         raise BadAnswer(f"redirect to {redacted(location[:120])!r}") from error
     if at.scheme == "https" and to.scheme != "https":
         raise BadAnswer(f"redirect from https to http ({to.host})")

@@ -1,0 +1,1 @@
+"""Parsers that meet foreign bytes, as targets: `make fuzz` searches, ordinary tests replay seeds."""

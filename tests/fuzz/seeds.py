@@ -1,0 +1,142 @@
+"""Where the search begins: good inputs of each parser, and what once went wrong. Small enough for text."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+
+from forebay.cache.manifest import File, Manifest
+from forebay.pull.journal import Entry, encode
+from forebay.pull.plan import Ranges
+
+S3 = (
+    b'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false'
+    b"</IsTruncated><Contents><Key>m/a.bin</Key><Size>7</Size><ETag>&quot;0cc175b9c0f1b6a831c399e269772661&quot;"
+    b"</ETag></Contents></ListBucketResult>"
+)
+HUB = {"type": "file", "path": "a/b.bin", "size": 7, "oid": "0" * 40, "lfs": {"oid": "0" * 64, "size": 7}}
+GCS = {"name": "a/b.bin", "size": "7", "generation": "1", "md5Hash": "AAAAAAAAAAAAAAAAAAAAAA==", "etag": "e"}
+LAYER = {
+    "mediaType": "application/vnd.oci.image.layer.v1.tar",
+    "digest": "sha256:" + "0" * 64,
+    "size": 7,
+}
+OCI = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": [LAYER]}
+HEAD = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 100-199/1000\r\nContent-Length: 100"
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"
+
+
+def tar(name: str = "a/b", *, kind: bytes = tarfile.REGTYPE, to: str = "") -> bytes:
+    """A tar with one entry of any kind."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as pack:
+        item = tarfile.TarInfo(name)
+        item.type, item.linkname, item.size = kind, to, 3 if kind == tarfile.REGTYPE else 0
+        pack.addfile(item, io.BytesIO(b"abc") if item.size else None)
+    return out.getvalue()[:2048]
+
+
+def zipped(name: str = "a/b", *, body: bytes = b"abc", mode: int = 0) -> bytes:
+    """A zip with one entry; `mode` are Unix permission and kind bits."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as pack:
+        item = zipfile.ZipInfo(name)
+        item.external_attr, item.compress_type = mode << 16, zipfile.ZIP_DEFLATED
+        pack.writestr(item, body)
+    return out.getvalue()
+
+
+def _json(body: object) -> bytes:
+    return json.dumps(body).encode()
+
+
+SEEDS: dict[str, list[bytes]] = {
+    "heads": [
+        HEAD,
+        b"HTTP/1.1 302 Found\r\nLocation: http://hub.example/x",
+        b"HTTP/1.1 429 Slow\r\nRetry-After: 1",
+        b"HTTP/1.1 503 x\r\nRetry-After: Wed, 21 Oct 2015 07:28:00 GMT",
+        b"HTTP/1.0 200",
+        b"HTTP/1.1 302 Found\r\nLocation: //[x",
+        b"HTTP/1.1 999 x",
+        b"",
+        b"HTTP/1.1 503 x\r\nRetry-After: -5",
+        b"HTTP/1.1 503 x\r\nRetry-After: " + b"9" * 400,
+        b"HTTP/1.1 206 x\r\nContent-Range: bytes 100-199/" + b"9" * 5000,
+    ],
+    "answers": [
+        WHOLE * 2,
+        CHUNKED,
+        b"HTTP/1.1 100 Continue\r\n\r\n" + WHOLE,
+        b"HTTP/1.1 200 OK\r\n\r\nto the end",
+        CHUNKED.replace(b"3;x=y", b"-3"),
+        CHUNKED.replace(b"3;x=y", b"fffffffffffffff"),
+        CHUNKED[:60],
+    ],
+    "journals": [
+        encode(Entry("sha256:0:7", Ranges([(0, 4)]), 4, "0" * 64, {"0 h": "e"}, ("hub",), "b")),
+        b'{"version":1}',
+        b"[" * 5000,
+        b"\xff\xfe",
+        b'{"version":1,"identity":"x","done":[[1e999,2]]}',
+    ],
+    "manifests": [
+        Manifest("k", "hf://a/b", "r", (File("a", 1, "0" * 64),)).dump(),
+        b"{}",
+        b"[]",
+        b"[" * 5000,
+    ],
+    "s3_lists": [
+        S3,
+        S3.replace(b"<Size>7", b"<Size>x"),
+        S3.replace(b"m/a.bin", b"../a"),
+        b"<Error><Code>x</Code>",
+        b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
+        S3.replace(b"<Key>m/a.bin</Key>", b""),
+    ],
+    "hub_lists": [
+        _json([HUB]),
+        _json({**HUB, "path": "/etc/passwd"}),
+        _json({**HUB, "size": "x"}),
+        b"[null, 1]",
+        _json({**HUB, "lfs": 7}),
+        _json({**HUB, "size": -1}),
+    ],
+    "gcs_lists": [_json(GCS), _json({**GCS, "md5Hash": "?"}), _json({**GCS, "size": "x"}), b"{}"],
+    "oci_manifests": [
+        _json(OCI),
+        _json({**OCI, "layers": 7}),
+        _json({**OCI, "layers": [{**LAYER, "size": "x"}]}),
+        _json({"manifests": [{"digest": "sha256:" + "0" * 64, "platform": 7}]}),
+        b"{}",
+    ],
+    "packs": [
+        tar(),
+        zipped(),
+        tar("../x"),
+        tar("/x"),
+        zipped("../x"),
+        tar("l", kind=tarfile.SYMTYPE, to="/etc"),
+        tar("l", kind=tarfile.LNKTYPE, to="/etc/passwd"),
+        tar("d", kind=tarfile.CHRTYPE),
+        zipped("l", body=b"/etc/passwd", mode=0o120777),
+        zipped("big", body=bytes(2 << 20)),
+        b"",
+        b"PK\5\6",
+    ],
+    "paths": [b"a/b", b"../a", b"/a", b"a//b", b"C:a", b"a\\b", b"\xff", b".forebay/x", b"a\0b", b"con"],
+    "addresses": [
+        b"http://h:1/p?q#f",
+        b"https://[::1]/x",
+        b"http://h:99999/",
+        b"s3://b/k?versionId=v",
+        b"hf://a/b:main",
+        b"oci://r.example/a:t@sha256:0",
+        b"gs://b/k#1",
+        b"http://\xe2\x80\x8b/",
+        b"http://[",
+    ],
+}
