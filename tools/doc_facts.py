@@ -126,6 +126,16 @@ def _families(families: Iterable[Any]) -> Iterator[tuple[str, str, str, str]]:
         yield name, family.type, ", ".join(getattr(family, "_labelnames", ())), family.documentation
 
 
+def pull_metrics() -> list[tuple[str, str, str]]:
+    """(name, type, help) of what a pull leaves behind."""
+    from forebay.pull.metrics import exposition
+    from forebay.pull.model import Report
+
+    text = exposition("hf://org/name", Report())
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    return [(name, kinds[name], told) for name, told in re.findall(r"^# HELP (\S+) (.+)$", text, re.M)]
+
+
 def access_log_fields() -> list[str]:
     """Keys of one line of the gateway's access log."""
     from forebay.gateway import observe

@@ -250,6 +250,8 @@ def metrics() -> str:
         "## Gateway", told["gateway_intro"], table(head, gateway),
         "### Access log", told["access_log_intro"], table(("field", "meaning"), log),
         "## Agent", told["agent_intro"], table(head, agent),
+        "## Pull", told["pull_intro"],
+        table(("metric", "type", "meaning"), ((f"`{n}`", k, t) for n, k, t in doc_facts.pull_metrics())),
         "## Engine", told["engine_intro"], table(("metric", "meaning"), engine),
     )  # fmt: skip
 
