@@ -19,6 +19,7 @@ from forebay.cli.waiting import wait_for_all
 from forebay.errors import Absent, Invalid, Unavailable
 
 REACHABLE_S = 30.0
+SYSTEM = "You are a helpful assistant."
 
 
 @click.command()
@@ -26,13 +27,14 @@ REACHABLE_S = 30.0
 @click.argument("prompt", required=False)
 @click.option("--name", default="", help="Name of the service (default: from the URI).")
 @click.option("--replicas", default=1, show_default=True, help="Pods that serve it.")
+@click.option("--system", default=SYSTEM, show_default=True, help="System message; empty sends none.")
 @click.option("--timeout", "timeout_s", default=3600.0, show_default=True, help="Seconds to wait at most.")
 @namespace_option
 @data_option
 @click.pass_obj
 @guarded
-def run(programs: Programs, uri: str, prompt: str | None, name: str, replicas: int, timeout_s: float,
-        namespace: str, data: Path | None) -> None:  # fmt: skip
+def run(programs: Programs, uri: str, prompt: str | None, name: str, replicas: int, system: str,
+        timeout_s: float, namespace: str, data: Path | None) -> None:  # fmt: skip
     """Cache a model, serve it and ask it: forebay run hf://org/name "prompt". Without a prompt: a chat.
 
     Starts a home in the background if none runs; `forebay down` stops it. HF_TOKEN and HF_ENDPOINT are passed
@@ -58,9 +60,9 @@ def run(programs: Programs, uri: str, prompt: str | None, name: str, replicas: i
     url = asyncio.run(body())
     wait_reachable(url, deadline_s=REACHABLE_S)
     if prompt is None:
-        converse(url, chosen)
+        converse(url, chosen, system)
     else:
-        say(url, chosen, [{"role": "user", "content": prompt}])
+        say(url, chosen, [*opening(system), {"role": "user", "content": prompt}])
     click.echo(f"\nserved as {chosen} at {url}/openai/v1; `forebay delete isvc {chosen}` ends it", err=True)
 
 
@@ -76,18 +78,19 @@ def _ensure_home(programs: Programs, folder: Path) -> None:
 
 @click.command()
 @click.argument("name")
+@click.option("--system", default=SYSTEM, show_default=True, help="System message; empty sends none.")
 @namespace_option
 @data_option
 @click.pass_obj
 @guarded
-def chat(programs: Programs, name: str, namespace: str, data: Path | None) -> None:
+def chat(programs: Programs, name: str, system: str, namespace: str, data: Path | None) -> None:
     """Talk to a served model; end with Ctrl-D."""
 
     async def body() -> str:
         async with programs.connect(data=data) as client:
             return await service_url(client, name, namespace)
 
-    converse(asyncio.run(body()), name)
+    converse(asyncio.run(body()), name, system)
 
 
 async def service_url(client: Client, name: str, namespace: str) -> str:
@@ -109,9 +112,14 @@ def say(url: str, model: str, messages: list[Json]) -> tuple[str, Answer]:
     return "".join(pieces), answer
 
 
-def converse(url: str, model: str) -> None:
+def opening(system: str) -> list[Json]:
+    """The first message of a conversation, if there is one to send."""
+    return [{"role": "system", "content": system}] if system else []
+
+
+def converse(url: str, model: str, system: str) -> None:
     """Questions from standard input, answers to standard output, until end of input."""
-    messages: list[Json] = []
+    messages = opening(system)
     while True:
         try:
             text = click.prompt(">>>", prompt_suffix=" ")

@@ -62,7 +62,11 @@ class Database:
     def _migrate(db: sqlite3.Connection) -> None:
         done = db.execute("PRAGMA user_version").fetchone()[0]
         folder = resources.files("forebay.store") / "migrations"
-        for entry in sorted((e for e in folder.iterdir() if e.name.endswith(".sql")), key=lambda e: e.name):
+        files = sorted((e for e in folder.iterdir() if e.name.endswith(".sql")), key=lambda e: e.name)
+        newest = int(files[-1].name.removesuffix(".sql"))
+        if done > newest:
+            raise sqlite3.DatabaseError(f"a newer Forebay wrote it (form {done}, this one knows {newest})")
+        for entry in files:
             number = int(entry.name.removesuffix(".sql"))
             if number > done:
                 db.executescript(
