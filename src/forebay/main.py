@@ -144,14 +144,14 @@ def run_hub(arguments: Sequence[str]) -> int:
 def run_up(options: UpOptions) -> int:
     """The embedded home."""
     from forebay.home.run import detached, run_home
-    from forebay.home.settings import HomeSettings, node_names, parse_capacity, parse_pairs
+    from forebay.home.settings import HomeSettings, node_names, parse_capacity, parse_labels
 
     settings = HomeSettings(
         data=options.data,
         api_port=options.api_port,
         gateway_port=options.gateway_port,
         nodes=node_names(options.node_name, options.nodes),
-        labels=parse_pairs(options.node_labels, option="--node-label"),
+        labels=parse_labels(options.node_labels),
         capacity=parse_capacity(options.node_capacity),
     )
     if options.detach:

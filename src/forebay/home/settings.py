@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from forebay.api import quantity
+from forebay.api.schema import names
 from forebay.errors import Invalid
 
 API_PORT, GATEWAY_PORT = 6440, 8080
@@ -36,6 +37,8 @@ def node_names(name: str, count: int) -> tuple[str, ...]:
     """One node keeps its name; several are numbered as kind does: worker, worker2. Raises Invalid."""
     if count < 1:
         raise Invalid(f"--nodes {count}: a home needs at least one node")
+    for told in names.dns1123_subdomain(name):
+        raise Invalid(f"--node-name {name}: {told}")
     return (name, *(f"{name}{number}" for number in range(2, count + 1)))
 
 
@@ -47,6 +50,14 @@ def parse_pairs(texts: tuple[str, ...], *, option: str) -> dict[str, str]:
         if not equals or not name:
             raise Invalid(f"{option} {item}: give it as NAME=VALUE")
         pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def parse_labels(texts: tuple[str, ...]) -> dict[str, str]:
+    """`--node-label`, with every name and value one that Kubernetes takes. Raises Invalid."""
+    pairs = parse_pairs(texts, option="--node-label")
+    for option, _, told in names.labels(pairs, "--node-label"):
+        raise Invalid(f"{option}: {told}")
     return pairs
 
 

@@ -15,7 +15,7 @@ from forebay.cli.models import name_for
 from forebay.cli.output import size
 from forebay.cli.pulling import rate
 from forebay.errors import Absent, Invalid
-from forebay.home.settings import node_names, parse_capacity, parse_pairs
+from forebay.home.settings import node_names, parse_capacity, parse_labels, parse_pairs
 
 
 @pytest.mark.parametrize(
@@ -110,3 +110,7 @@ def test_nodes_are_named_and_measured() -> None:
         parse_capacity(("cpu=many",))
     with pytest.raises(Invalid, match="at least one node"):
         node_names("a", 0)
+    with pytest.raises(Invalid, match="--node-name A_b: a lowercase RFC 1123 subdomain"):
+        node_names("A_b", 1)
+    with pytest.raises(Invalid, match="--node-label: Invalid value"):
+        parse_labels(("a b=c",))
