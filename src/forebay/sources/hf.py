@@ -25,7 +25,7 @@ from forebay.sources.wire.client import Client, Reply, refused
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}")
-_URI = re.compile(r"hf://([^/:@]+)/([^/:@]+)(?:[:@](.+))?")
+_URI = re.compile(r"hf://([^/:@]+)/([^/:@]+)(?:[:@](.+)|/)?")
 _NEXT = re.compile(r"<([^>]+)>\s*;\s*rel=\"?next\"?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

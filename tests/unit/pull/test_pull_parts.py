@@ -110,7 +110,7 @@ def test_only_neutral_headers_cross_to_another_host_or_port() -> None:
 
 
 def test_hub_names() -> None:
-    assert parse("hf://org/name") == ("org/name", "")
+    assert parse("hf://org/name") == parse("hf://org/name/") == ("org/name", "")
     assert parse("hf://org/na.me-1:refs/pr/1") == ("org/na.me-1", "refs/pr/1")
     for bad in ("hf://org", "hf://org/name/more", "hf://org/..", "hf://org/name:a b", "hf://-x/y"):
         with pytest.raises(Invalid):
