@@ -53,6 +53,8 @@ class LlamaSite:
         name, verb = unquote(path.split("/models/", 1)[1]), ""
         if name.endswith("/ready"):
             name = name.removesuffix("/ready")
+        elif name.endswith("/infer"):
+            name, verb = name.removesuffix("/infer"), "infer"
         elif ":" in name:
             name, _, verb = name.rpartition(":")
         if name != self._model:
