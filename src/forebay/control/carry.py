@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from forebay.api.conditions import merged, no
 from forebay.api.meta import Json, Key, Resource
 from forebay.control.actions import Action, Create, Delete, Note, Replace
-from forebay.errors import Absent, Clash
-from forebay.kit.clock import Clock
+from forebay.errors import Absent, Clash, Denied, Exhausted, ForebayError, Invalid
+from forebay.kit.clock import Clock, rfc3339
 from forebay.store.events import record
 from forebay.store.protocol import Store, edit_status
 
@@ -27,6 +28,36 @@ async def carry_out(store: Store, about: Resource, actions: Iterable[Action], *,
                 await record(
                     store, about, type_, reason, message, component="forebay-control", now=clock.now()
                 )
+
+
+async def carry_out_and_report(
+    store: Store, about: Resource, actions: Iterable[Action], status: Json | None, *, clock: Clock
+) -> None:
+    """Act, then write the status; what the server refuses is told in the Ready condition, and raised."""
+    try:
+        await carry_out(store, about, actions, clock=clock)
+    except (Invalid, Denied, Exhausted) as error:
+        await report(store, about, refused(about, status, error, now=rfc3339(clock.now())))
+        await record(
+            store,
+            about,
+            "Warning",
+            "ObjectRefused",
+            error.message,
+            component="forebay-control",
+            now=clock.now(),
+        )
+        raise
+    await report(store, about, status)
+
+
+def refused(about: Resource, status: Json | None, error: ForebayError, *, now: str) -> Json:
+    """The status with the refusal of a child object as the reason why `about` is not ready (pure)."""
+    before = about.status.get("conditions")
+    message = f"{error.message}; correct what it comes from, and this goes on by itself"
+    told = no("Ready", "ObjectRefused", message)
+    conditions = merged(before, [told], now=now, generation=about.generation)
+    return {**(status or about.status), "conditions": conditions}
 
 
 async def report(store: Store, about: Resource, status: Json | None) -> None:

@@ -10,6 +10,8 @@ from tests.fakes.serving_world import JOBS, World, condition
 
 from forebay.api import kinds
 from forebay.api.meta import Key
+from forebay.errors import Invalid
+from forebay.store.protocol import edit
 
 pytestmark = pytest.mark.anyio
 
@@ -593,3 +595,27 @@ async def test_a_missing_job_namespace_is_named_and_the_download_starts_when_it_
         await world.store.create(kinds.Namespace.new("elsewhere"))
         await world.settle()
         assert await world.names(kinds.Job, "elsewhere") == ["iris-a"]
+
+
+async def test_what_the_server_refuses_is_told_in_the_status_and_goes_on_once_corrected(
+    tmp_path: Path,
+) -> None:
+    async with World(tmp_path) as world:
+        await world.node("a", **on("gpu1"))
+        group = GROUP.format(name="gpu1")
+        await world.apply(group.replace("capacity: {storage: 2Gi}", 'capacity: {storage: "0"}'))
+        uncounted = CACHE.replace("  modelSize: 1Gi\n", "")  # else the volume's size would come from it
+        await world.apply(uncounted.format(name="iris", uri=URI, groups="gpu1"))
+        with pytest.raises(Invalid):
+            await world.settle()
+        told = condition(await world.get(kinds.LocalModelCache, "iris"), "Ready")
+        assert (told["status"], told["reason"]) == ("False", "ObjectRefused")
+        assert "must be greater than zero; correct what it comes from" in told["message"]
+
+        def correct(item: kinds.LocalModelNodeGroup) -> None:
+            item.spec["persistentVolumeSpec"]["capacity"] = {"storage": "2Gi"}
+
+        await edit(world.store, kinds.LocalModelNodeGroup, Key("", "gpu1"), correct)
+        await world.settle()
+        told = condition(await world.get(kinds.LocalModelCache, "iris"), "Ready")
+        assert told["reason"] != "ObjectRefused"

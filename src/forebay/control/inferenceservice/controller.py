@@ -23,7 +23,7 @@ from forebay.api.kinds import (
     ServingRuntime,
 )  # fmt: skip
 from forebay.api.meta import Key, Resource
-from forebay.control.carry import carry_out, report
+from forebay.control.carry import carry_out_and_report
 from forebay.control.inferenceservice.decide import decide
 from forebay.control.inferenceservice.look import look
 from forebay.control.reading import Known
@@ -62,8 +62,9 @@ class InferenceServiceController:
             self._known.forget(key)
             return None
         decision = decide(seen)
-        await carry_out(self._store, seen.service, decision.actions, clock=self._clock)
-        await report(self._store, seen.service, decision.status)
+        await carry_out_and_report(
+            self._store, seen.service, decision.actions, decision.status, clock=self._clock
+        )
         return decision.look_again_s
 
     def _claim(self, item: PersistentVolumeClaim) -> Iterable[Key]:

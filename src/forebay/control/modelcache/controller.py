@@ -21,7 +21,7 @@ from forebay.api.kinds import (
     ServiceAccount,
 )
 from forebay.api.meta import Key, Resource
-from forebay.control.carry import carry_out, report
+from forebay.control.carry import carry_out_and_report
 from forebay.control.modelcache.decide import decide
 from forebay.control.modelcache.look import look
 from forebay.control.modelcache.model import OWNER_NOTE, entries
@@ -71,8 +71,9 @@ class ModelCacheController:
             self._known.forget(key)
             return None
         decision = decide(seen)
-        await carry_out(self._store, seen.cache, decision.actions, clock=self._clock)
-        await report(self._store, seen.cache, decision.status)
+        await carry_out_and_report(
+            self._store, seen.cache, decision.actions, decision.status, clock=self._clock
+        )
         return decision.look_again_s
 
     def _owner(self, item: Resource) -> Iterable[Key]:
