@@ -210,7 +210,8 @@ async def add_first_bytes(client: Client, key: Key, found: list[Timing]) -> None
     for gateway in pods.items:
         async for said in json_lines(client, gateway.key, ACCESS_LINES):
             timing = by_address.get(str(said.get("backend", "")))
-            if said.get("log") == "access" and timing and said.get("status") == 200:
+            asked = said.get("method") == "POST" and said.get("status") == 200  # no list of models
+            if said.get("log") == "access" and timing and asked:
                 timing.phases.setdefault("first byte of an answer", float(said["first_byte_ms"]) / 1000)
 
 
