@@ -25,15 +25,15 @@ def server(handler: str = "http.server.SimpleHTTPRequestHandler", **more: Json) 
 def test_init_containers_run_in_order_before_the_containers(tmp_path: Path) -> None:
     async def body() -> None:
         async with home(tmp_path) as here:
-            mounts = [{"name": "w", "mountPath": "/shared-dir"}]
+            mounts = [{"name": "w", "mountPath": "/shared"}]
             spec = {
                 "restartPolicy": "Never", "volumes": [{"name": "w", "emptyDir": {}}],
-                "initContainers": [sh("echo a >> /shared-dir/o", "a", volumeMounts=mounts),
-                                   sh("echo side >> /shared-dir/o; exec sleep 600", "side", volumeMounts=mounts,
+                "initContainers": [sh("echo a >> /shared/o", "a", volumeMounts=mounts),
+                                   sh("echo side >> /shared/o; exec sleep 600", "side", volumeMounts=mounts,
                                       restartPolicy="Always",
-                                      startupProbe={"exec": {"command": ["grep", "side", "/shared-dir/o"]}}),
-                                   sh("echo b >> /shared-dir/o", "b", volumeMounts=mounts)],
-                "containers": [sh("cat /shared-dir/o", volumeMounts=mounts)],
+                                      startupProbe={"exec": {"command": ["grep", "side", "/shared/o"]}}),
+                                   sh("echo b >> /shared/o", "b", volumeMounts=mounts)],
+                "containers": [sh("cat /shared/o", volumeMounts=mounts)],
             }  # fmt: skip
             await here.pod("one", spec)
             pod = await here.until("one", lambda p: p.status.get("phase") == "Succeeded")

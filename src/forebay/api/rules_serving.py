@@ -1,8 +1,7 @@
 """Admission rules of the serving kinds: pure, over a snapshot of other objects.
 
 Messages are KServe's where it has them. `CHECKS` goes to `forebay.api.admission.Rules(look, CHECKS)`; the
-webhook
-of a cluster asks the same functions.
+webhook of a cluster asks the same functions.
 """
 
 from __future__ import annotations

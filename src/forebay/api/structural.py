@@ -1,9 +1,8 @@
 """From pydantic models to OpenAPI v3 in Kubernetes' structural form.
 
-A structural schema has a type on every node, no `$ref`, no `anyOf` beside int-or-string, and no titles.
-The base
-class and the field types of our models are here too, because they exist for this form.
-Source: "Specifying a structural schema" of Kubernetes' documentation on custom resources.
+A structural schema has a type on every node, no `$ref`, no `anyOf` beside int-or-string, and no titles. The
+base class and the field types of our models are here too, because they exist for this form. Source:
+"Specifying a structural schema" of Kubernetes' documentation on custom resources.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """From a user's Secrets to what a download container needs; pure.
 
 Shapes of Secrets and names of variables are KServe's (service account secrets, first shape that fits wins).
-What
-is wrong is returned as a sentence for a condition: a download never starts silently without its credentials.
+What is wrong is returned as a sentence for a condition: a download never starts silently without its
+credentials.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """PVs and PVCs from a node group's templates; pure.
 
 The download PV shows the group's whole root, to the job namespace only. A serving PV shows one model's view
-and is
-mounted read-only, so that no pod of a service ever sees another model.
+and is mounted read-only, so that no pod of a service ever sees another model.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A small HTTP/1.1 server for large bodies: a thread per connection and sendfile, no framework.
 
 Measured beside nginx: the same bytes per second and CPU per gigabyte, where an ASGI file response costs
-twelve times
-as much. It knows GET, HEAD, POST, keep-alive, pipelined requests and single ranges.
+twelve times as much. It knows GET, HEAD, POST, keep-alive, pipelined requests and single ranges.
 """
 
 from __future__ import annotations

@@ -34,8 +34,7 @@ one's file and
 asks `have` again.
 
 Raises the eight errors: Invalid, Denied, Absent, Unavailable, Exhausted (disk full, quota), Damaged (digest
-or size
-wrong; the bytes lie in `damaged`), Clash (the origin's file changed since it was listed), Bug.
+or size wrong; the bytes lie in `damaged`), Clash (the origin's file changed since it was listed), Bug.
 
 `pull_to(uri, dest, ...)` is the plain pull into a folder (`forebay pull URI DIR`, `storage-initializer URI
 DIR`).

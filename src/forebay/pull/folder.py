@@ -1,10 +1,8 @@
 """The plain pull: a URI into a folder, with no server and no cache (`forebay pull URI DIR`).
 
-Parts and a record of what was pulled lie in `DIR/.forebay-parts/`. A second run asks the source what the
-URI means now
-and fetches only what is not there: a file counts as there if its record, size and modification time agree,
-or if it
-hashes to what the source promises.
+Parts and a record of what was pulled lie in `DIR/.forebay-parts/`. A second run asks the source what the URI
+means now and fetches only what is not there: a file counts as there if its record, size and modification time
+agree, or if it hashes to what the source promises.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What is already in a part: a small file beside it, replaced at most every quarter of a second.
 
 Nothing in it is believed after a crash: ranges are hashed again, and the prefix's own hash says whether the
-disk still
-holds what was received.
+disk still holds what was received.
 """
 
 from __future__ import annotations

@@ -108,8 +108,7 @@ def trusted_after_restart(done: Ranges, *, promised: bool, prefix: int, prefix_g
     """What a new process may keep of a part.
 
     With a promised digest everything stays on trial: the digest decides in the end. Without one only the
-    prefix whose
-    hash was written down, and was found again on disk, is kept.
+    prefix whose hash was written down, and was found again on disk, is kept.
     """
     if not prefix_good:
         return Ranges()

@@ -1,10 +1,8 @@
 """hf://owner/model[:revision]: the Hugging Face Hub, a mirror of it, or anything that speaks its protocol.
 
-The two listing endpoints are asked directly: importing huggingface_hub costs half a second and 30 MB in
-each pull, and
-its client reads proxies and certificates from process-wide state. Its client and this adapter are held
-together by the
-conformance suite, which runs both against the same hub.
+The two listing endpoints are asked directly: importing huggingface_hub costs half a second and 30 MB in each
+pull, and its client reads proxies and certificates from process-wide state. Its client and this adapter are
+held together by the conformance suite, which runs both against the same hub.
 """
 
 from __future__ import annotations

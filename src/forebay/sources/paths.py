@@ -17,9 +17,9 @@ def safe_path(path: str) -> str:
     """`path` if it is relative, stays below its root and can be stored on any file system; else raises
     Invalid.
 
-    Refused: empty, absolute, drive letters, backslashes, `.` and `..` parts, empty parts, control
-    characters, names
-    over 255 bytes, lone surrogates, and Forebay's own `.forebay` and `.forebay-parts` folders at the top.
+    Refused: empty, absolute, drive letters, backslashes, `.` and `..` parts, empty parts, control characters,
+    names over 255 bytes, lone surrogates, and Forebay's own `.forebay` and `.forebay-parts` folders at the
+    top.
     """
     shown = repr(path[:200])
     try:

@@ -1,8 +1,8 @@
 """s3://bucket/prefix on any S3 endpoint: listed and signed here, moved by the engine.
 
 botocore finds the credentials (environment, profiles, web identity, container and instance metadata) and
-signs; its
-HTTP client is not used, so that proxies, deadlines and trust are the same as for every other source.
+signs; its HTTP client is not used, so that proxies, deadlines and trust are the same as for every other
+source.
 """
 
 from __future__ import annotations

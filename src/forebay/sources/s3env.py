@@ -33,8 +33,8 @@ class S3Settings:
 def s3_settings(env: Mapping[str, str]) -> S3Settings:
     """From AWS_ENDPOINT_URL(_S3), KServe's S3_ENDPOINT with S3_USE_HTTPS, AWS_DEFAULT_REGION or AWS_REGION,
     S3_VERIFY_SSL, S3_USER_VIRTUAL_BUCKET (its spelling), S3_USE_ACCELERATE, awsAnonymousCredential,
-    AWS_CA_BUNDLE,
-    and on top STORAGE_CONFIG and STORAGE_OVERRIDE_CONFIG (JSON; the override wins). Raises Invalid.
+    AWS_CA_BUNDLE, and on top STORAGE_CONFIG and STORAGE_OVERRIDE_CONFIG (JSON; the override wins). Raises
+    Invalid.
     """
     merged = {**env, **_overlay(env)}
     region = merged.get("AWS_DEFAULT_REGION") or merged.get("AWS_REGION") or "us-east-1"

@@ -30,9 +30,8 @@ def trust_from(env: Mapping[str, str], *, verify: bool = True) -> Trust:
     """CA bundle and client certificate for TLS.
 
     The first of: KServe's CA_BUNDLE_VOLUME_MOUNT_POINT/cabundle.crt (when CA_BUNDLE_CONFIGMAP_NAME or
-    AWS_CA_BUNDLE_CONFIGMAP is set),
-    AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE. FOREBAY_CLIENT_CERT is a PEM file with
-    certificate and key. Raises Invalid when a named file is not there.
+    AWS_CA_BUNDLE_CONFIGMAP is set), AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE.
+    FOREBAY_CLIENT_CERT is a PEM file with certificate and key. Raises Invalid when a named file is not there.
     """
     ca_file = _bundle(env)
     client = env.get("FOREBAY_CLIENT_CERT", "")

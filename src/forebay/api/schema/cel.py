@@ -1,8 +1,7 @@
 """x-kubernetes-validations: the transition rules that our kinds use.
 
 Only `self == oldSelf` is evaluated here, at any place that a path of properties reaches; `unchecked` lists
-every other
-rule, so that whoever posts a definition is told that it will not be enforced.
+every other rule, so that whoever posts a definition is told that it will not be enforced.
 """
 
 from __future__ import annotations

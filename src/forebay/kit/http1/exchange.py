@@ -1,8 +1,7 @@
 """The life of one request: planned, perhaps read for a field, passed on, answered.
 
 Everything happens in callbacks on the event loop. Nothing is written to the client before the head of a
-response has
-been read whole, so until then the request can be sent elsewhere or refused properly.
+response has been read whole, so until then the request can be sent elsewhere or refused properly.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Finds one top-level string field of a JSON object while the object is still arriving.
 
-Nothing is decoded but the field itself, so megabytes of images cost a search for quotes. The first
-occurrence of the
-field counts. Validity of the rest is not judged: that is the receiver's business.
+Nothing is decoded but the field itself, so megabytes of images cost a search for quotes. The first occurrence
+of the field counts. Validity of the rest is not judged: that is the receiver's business.
 """
 
 from __future__ import annotations

@@ -21,8 +21,7 @@ def read_request(request: Request) -> tuple[int, str] | None:
     """Fill in what the headers say. Returns (status, message) when the request must be refused.
 
     The parser has refused already: both Content-Length and Transfer-Encoding, repeated or signed lengths,
-    folded
-    lines, bare CR or LF, other transfer codings.
+    folded lines, bare CR or LF, other transfer codings.
     """
     hosts = 0
     for name, value in request.headers:

@@ -1,8 +1,7 @@
 """The way of one request to a backend: pick, perhaps wait, connect, send, and again while that is safe.
 
-Only opening a connection is a task. Sending again is safe until the first byte of a response has been
-read, and
-possible while the body is still held.
+Only opening a connection is a task. Sending again is safe until the first byte of a response has been read,
+and possible while the body is still held.
 """
 
 from __future__ import annotations

@@ -46,9 +46,8 @@ class ProxyServer:
         """Answer new requests for `linger_s` more, finish what is under way, then cut. Returns how many
         were cut.
 
-        Lingering is for the time until everybody who sends requests here has heard that this end is
-        closing; each
-        answer from now on closes its connection.
+        Lingering is for the time until everybody who sends requests here has heard that this end is closing;
+        each answer from now on closes its connection.
         """
         assert self._listener is not None
         until = self.loop.time() + deadline_s

@@ -2,9 +2,8 @@
 buffer.
 
 http.client copies each body through Python bytes; `recv_into(..., MSG_WAITALL)` does not, and releases the
-interpreter
-for the whole block. Waits are cut into ticks, so that a caller sees progress and a stall is told from a
-slow line.
+interpreter for the whole block. Waits are cut into ticks, so that a caller sees progress and a stall is told
+from a slow line.
 """
 
 from __future__ import annotations

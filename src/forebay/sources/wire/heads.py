@@ -163,9 +163,9 @@ def follow(at: Where, location: str) -> Where:
 
 
 def headers_after(headers: Mapping[str, str], at: Where, to: Where) -> dict[str, str]:
-    """Headers that may go along with a redirect: to the same scheme, host and port all of them, else none
-    of the
-    caller's but the range and what says nothing about who asks."""
+    """Headers that may go along with a redirect: to the same scheme, host and port all of them, else none of
+    the caller's but the range and what says nothing about who asks.
+    """
     if at.origin == to.origin:
         return dict(headers)
     neutral = ("range", "if-match", "accept", "accept-encoding", "user-agent")
