@@ -50,6 +50,14 @@ def test_without_any_one_of_the_three_it_is_not_downloaded(lacking):
     )
 
 
+def test_a_model_that_left_is_reported_while_its_copy_goes_but_not_where_another_cache_keeps_it():
+    left = replace(BASE, copies={"k": COPY}, withdrawn=frozenset({("b", "k")}), used={"k": ("p",)})
+    assert list(report(left, "g").models) == ["a"]
+    left = replace(left, entries=())
+    assert report(left, "g").models["b"]["message"] == "goes when p ends"
+    assert not report(replace(left, neighbours=(ENTRY,)), "g").models
+
+
 def test_a_granted_pull_downloads_with_its_numbers():
     progress = Progress(40, 100, 12.7, 4.6, "hub", "transfer", 1.0)
     state, more = said(replace(BASE, asks=(asked("granted", progress=progress, revision="r"),)))

@@ -36,8 +36,9 @@ def report(seen: Seen, group: str) -> Report:
         state, more = _model(seen, entry)
         states[entry.model] = state.value
         models[entry.model] = {"group": group, "storageKey": entry.key, **_identity(entry), **more}
+    kept = {entry.key for entry in (*(seen.entries or ()), *seen.neighbours)}  # stays, so nobody waits
     for model, key in sorted(seen.withdrawn):
-        if key in seen.copies and model not in states:
+        if key in seen.copies and key not in kept and model not in states:
             pods = seen.used.get(key, ())
             states[model] = ModelState.DOWNLOADED.value
             models[model] = {"group": group, "storageKey": key, "message": f"goes when {_few(pods)} ends"}
