@@ -75,9 +75,12 @@ def pull_command(options: PullOptions, env: Mapping[str, str], *, puller: Puller
 def storage_initializer(argv: Sequence[str], env: Mapping[str, str], *, puller: Puller | None = None) -> int:
     """KServe's storage initializer: pairs of source and destination, one after the other; the first error
     ends it."""
+    usage = "usage: storage-initializer SRC_URI DEST_PATH [SRC_URI DEST_PATH ...]"
+    if tuple(argv) in (("-h",), ("--help",)):
+        sys.stdout.write(usage + "\n")
+        return 0
     if not argv or len(argv) % 2:
-        error = Invalid("usage: storage-initializer SRC_URI DEST_PATH [SRC_URI DEST_PATH ...]")
-        return _failed("", error, terminal=False)
+        return _failed("", Invalid(usage), terminal=False)
     for uri, dest in zip(argv[::2], argv[1::2], strict=True):
         # KServe takes a bare existing path where a URI is expected.
         full = uri if "://" in uri or not Path(uri).exists() else f"file://{Path(uri).resolve()}"
