@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from forebay.api.admission import Rules
-
 from forebay.api.kinds import Namespace, Pod, ServiceAccount
 from forebay.errors import Clash
 from forebay.home import pki, tokens
