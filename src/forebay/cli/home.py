@@ -79,15 +79,29 @@ def down(programs: Programs, data: Path | None) -> None:
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
     while time.monotonic() < deadline:
-        try:
-            programs.running(folder)
-        except Absent:
+        if _has_ended(programs, folder, pid):
             click.echo(f"Forebay on {folder} is down.")
             return
         time.sleep(0.05)
     raise Unavailable(
         f"pid {pid} did not stop within {STOP_S:g} s; look at {folder}/up.log, then `kill -9 {pid}`"
     )
+
+
+def _has_ended(programs: Programs, folder: Path, pid: int) -> bool:
+    """Whether the home has let its folder go and its process is gone; a zombie is its parent's to clear."""
+    try:
+        programs.running(folder)
+        return False
+    except Absent:
+        pass
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (ProcessLookupError, PermissionError):
+        return True
+    except OSError:  # no /proc here, or gone between the two looks
+        return False
 
 
 @click.command()
