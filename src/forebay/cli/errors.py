@@ -17,9 +17,10 @@ from forebay.errors import Bug, ForebayError
 
 
 def say(error: ForebayError) -> None:
-    """Print one line to standard error, and the causes below it."""
+    """Print one line to standard error, and the causes below it unless it names the only one."""
     click.secho(f"Error: {error.message}", fg="red", err=True)
-    for path, _, message in error.causes:
+    alone = len(error.causes) == 1 and error.causes[0][2] in error.message
+    for path, _, message in () if alone else error.causes:
         click.echo(f"  {path}: {message}", err=True)
 
 
