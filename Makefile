@@ -41,7 +41,7 @@ service: $(STAMP) ## the real program on loopback
 	$(BIN)/python -m pytest tests/service tests/seeds -m "not kube"
 
 cluster-tools: ## build kube-apiserver and etcd from their Go modules (five minutes, once)
-	tools/cluster/build.sh $(CACHE)/cluster-tools
+	bash tools/cluster/build.sh $(CACHE)/cluster-tools
 
 test-api: $(STAMP) ## the store's promises on SQLite, the embedded API and a real kube-apiserver
 	$(BIN)/python -m pytest tests/conformance/test_store.py
