@@ -52,7 +52,8 @@ def unique_source(review: Review) -> Iterable[Cause]:
         return ()
     uri, name = _spec(review.new).get("sourceModelUri"), review.new["metadata"].get("name")
     for other in review.look.list(kinds.LocalModelCache):
-        if other["metadata"].get("name") != name and _spec(other).get("sourceModelUri") == uri:
+        same = str(_spec(other).get("sourceModelUri")).rstrip("/") == str(uri).rstrip("/")
+        if other["metadata"].get("name") != name and same:  # a slash at the end names the same model
             raise Denied(
                 f"LocalModelCache {other['metadata']['name']} has the same StorageURI {uri}",
                 reason="Forbidden",
@@ -91,6 +92,20 @@ def not_in_use(review: Review) -> Iterable[Cause]:
             raise Denied(
                 f"{review.kind.kind} {shown} is being used by InferenceService {user}", reason="Forbidden"
             )
+    return ()
+
+
+def group_not_in_use(review: Review) -> Iterable[Cause]:
+    """A node group that a cache names stays: its agents hold the copies. Raises Denied."""
+    if review.kind is not kinds.LocalModelNodeGroup or review.verb != "delete" or _leaving(review.new):
+        return ()
+    name = review.new["metadata"]["name"]
+    for kind in _CACHES:
+        for cache in review.look.list(kind):
+            if name in (_spec(cache).get("nodeGroups") or ()) and not _leaving(cache):
+                key = Key(cache["metadata"].get("namespace", ""), cache["metadata"]["name"])
+                told = f"LocalModelNodeGroup {name} is being used by {kind.kind} {key}"
+                raise Denied(told, reason="Forbidden")
     return ()
 
 
@@ -170,6 +185,7 @@ CHECKS: Sequence[Check] = (
     unique_source,
     groups_exist,
     not_in_use,
+    group_not_in_use,
     service_rules,
     storage_containers,
 )

@@ -33,6 +33,8 @@ async def test_two_cluster_wide_caches_of_one_uri_are_refused_in_kserves_words(t
         await world.apply(cache())
         with pytest.raises(Denied, match=f"LocalModelCache iris has the same StorageURI {URI}"):
             await world.apply(cache(name="second"))
+        with pytest.raises(Denied, match="has the same StorageURI"):
+            await world.apply(cache(URI + "/", name="slashed"))
         await world.change(
             kinds.LocalModelCache, "iris", lambda i: i.spec.update(nodeGroups=["gpu1", "gpu2"])
         )
@@ -129,3 +131,15 @@ kind: InferenceService
 metadata: {{name: svc}}
 spec: {{predictor: {predictor}}}
 """)
+
+
+async def test_a_node_group_stays_while_a_cache_names_it(tmp_path: Path) -> None:
+    async with World(tmp_path, checks=CHECKS) as world:
+        await world.apply(GROUP.format(name="gpu1"))
+        await world.apply(GROUP.format(name="gpu2"))
+        await world.apply(cache())
+        await world.delete(kinds.LocalModelNodeGroup, "gpu2")
+        with pytest.raises(Denied, match="LocalModelNodeGroup gpu1 is being used by LocalModelCache iris"):
+            await world.delete(kinds.LocalModelNodeGroup, "gpu1")
+        await world.delete(kinds.LocalModelCache, "iris")
+        await world.delete(kinds.LocalModelNodeGroup, "gpu1")
