@@ -23,7 +23,7 @@ from forebay.api.meta import Json, Key, Resource
 from forebay.cli import manifests, smollm2
 from forebay.cli.asking import wait_reachable
 from forebay.cli.errors import guarded
-from forebay.cli.explaining import replicas_table, timings
+from forebay.cli.explaining import add_engine_phases, replicas_table, timings
 from forebay.cli.programs import Programs, UpOptions
 from forebay.cli.serving import say, service_url
 from forebay.cli.waiting import wait_for_all
@@ -136,12 +136,16 @@ async def play(programs: Programs, data: Path, objects: list[Resource]) -> None:
         url = await service_url(client, service.name, service.namespace)
         wait_reachable(url, deadline_s=REACHABLE_S)
         click.echo(f"5. ready: {url}\n\n   > {QUESTION}\n   ", nl=False)
-        say(url, model_name(service), [SYSTEM, {"role": "user", "content": QUESTION}])
+        _, answer = say(url, model_name(service), [SYSTEM, {"role": "user", "content": QUESTION}])
         click.echo("\n6. a second replica, from the same copy on disk")
         await scale(client, service.key, 2)
         await two_ready(client, service.key)
         click.echo()
-        replicas_table(await timings(client, service.key))
+        found = await timings(client, service.key)
+        for timing in found:
+            await add_engine_phases(client, service.key.namespace, timing)
+        found[0].phases["first token of the answer above"] = answer.first_token_s
+        replicas_table(found)
 
 
 def model_name(service: Resource) -> str:
