@@ -249,6 +249,19 @@ async def test_a_group_that_is_gone_is_named_in_the_condition_and_does_not_block
         assert await world.names(kinds.LocalModelCache) == []
 
 
+async def test_nobody_waits_for_the_agents_of_a_group_that_went_too(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.node("node-1", **on("gpu1"))
+        await started(world, groups="gpu1")
+        await world.settle()
+        await world.agent_says("node-1", "iris", "ModelDownloaded", revision="r", group="gpu1")
+        await world.settle()
+        await world.delete(kinds.LocalModelCache, "iris")
+        await world.delete(kinds.LocalModelNodeGroup, "gpu1")
+        await world.settle()
+        assert await world.names(kinds.LocalModelCache) == []
+
+
 async def test_deletion_waits_for_the_agents_and_then_leaves_nothing_behind(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         await world.node("a", **on("gpu1"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from forebay.api import names
 from forebay.api.affinity import ready
 from forebay.api.conditions import Condition, merged, no
-from forebay.api.kinds import Job, Node, Secret
+from forebay.api.kinds import Job, LocalModelNode, Node, Secret
 from forebay.api.meta import Json, Resource
 from forebay.control.actions import Action, Create, Replace, delete
 from forebay.control.modelcache.job import credentials_name
@@ -204,14 +204,22 @@ def _farewell(seen: Seen) -> Decision:
 
 
 def _still_held(seen: Seen) -> bool:
-    """Whether a Job still ends, or an agent on a node that is up still reports the model."""
+    """Whether a Job still ends, or an agent on a node that is up still reports the model.
+
+    A group that is gone has no agent any more: nobody would take its report back.
+    """
     up = {n.name for n in seen.nodes if ready(n)}
     reporting = (
         n.name
         for n in seen.model_nodes
-        if seen.status_key in (n.status.get("modelStatus") or {}) and n.name in up
+        if seen.status_key in (n.status.get("modelStatus") or {}) and n.name in up and _has_agent(seen, n)
     )
     return bool(seen.jobs) or any(reporting)
+
+
+def _has_agent(seen: Seen, node: LocalModelNode) -> bool:
+    told = ((node.status.get("models") or {}).get(seen.status_key) or {}).get("group")
+    return told not in (seen.cache.spec.get("nodeGroups") or ()) or told in seen.groups
 
 
 def _waited_enough(seen: Seen) -> bool:
