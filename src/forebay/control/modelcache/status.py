@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from forebay.api import wishes
-from forebay.api.conditions import Condition, find, merged, no, yes
+from forebay.api.conditions import Condition, merged, no, yes
 from forebay.api.meta import Json, Resource
 from forebay.api.states import NodeState
 from forebay.control.actions import Note
@@ -179,8 +179,3 @@ def _why(view: NodeView) -> str:
             name, why = failed.name if failed else "", condition.get("message") or "no message"
             return f"Job {name} failed ({why}); see its logs"
     return "the download failed; see the logs of its Job"
-
-
-def said_ready(cache: Resource) -> str:
-    """The message of the cache's Ready condition, for those who wait for it."""
-    return str(find(cache, "Ready").get("message") or "it has no status yet")
