@@ -184,8 +184,12 @@ def test_the_hubs_own_client_gets_the_same_tree_from_our_hub(tmp_path: Path) -> 
                 "acme/tiny", path, endpoint=endpoint, token=token, cache_dir=tmp_path / "hfcache"
             )
             assert Path(got).read_bytes() == origin.tree[path]
+        # The public hub tells everyone what is in a gated repository; only the files are refused.
+        assert HfApi(endpoint=endpoint, token=False).model_info("acme/tiny").gated == "manual"
         with pytest.raises(GatedRepoError):
-            HfApi(endpoint=endpoint, token=False).model_info("acme/tiny")
+            hf_hub_download(
+                "acme/tiny", "config.json", endpoint=endpoint, token=False, cache_dir=tmp_path / "x"
+            )
         with pytest.raises(RepositoryNotFoundError):
             api.model_info("acme/none")
         with pytest.raises(RevisionNotFoundError):

@@ -34,13 +34,18 @@ LFS_SUFFIXES = (".safetensors", ".gguf", ".bin", ".onnx", ".pt")
 
 @dataclass
 class HubSettings:
-    """What a hub holds and who may have it. Repository names are compared without case."""
+    """What a hub holds and who may have it. Repository names are compared without case.
+
+    As on the public hub, everybody may list a gated repository; its files are refused. `refs` are further
+    branches, tags and refs/pr/N: (repository, name of the ref) to the repository that holds its files.
+    """
 
     folder: Path
     gated: frozenset[str] = frozenset()
     private: frozenset[str] = frozenset()
     tokens: frozenset[str] = frozenset()
     renamed: dict[str, str] = field(default_factory=dict)
+    refs: dict[tuple[str, str], str] = field(default_factory=dict)
     lfs_bytes: int = 1 << 20  # files from here on are large, whatever they are called
     cdn_host: str = "localhost"  # another name for this machine: credentials must not follow there
     page: int = 1000
@@ -94,10 +99,10 @@ class Hub:
             return self._cdn(request, path)
         if path.startswith("/api/models/"):
             return self._api(request, path.removeprefix("/api/models/"))
-        head, mark, tail = path.lstrip("/").partition("/resolve/")
+        head, mark, tail = urlsplit(request.target).path.lstrip("/").partition("/resolve/")
         if mark and head.count("/") == 1:
-            revision, _, name = tail.partition("/")
-            return self._resolve(request, head, revision, name)
+            revision, _, name = tail.partition("/")  # a revision with slashes comes quoted
+            return self._resolve(request, unquote(head), unquote(revision), unquote(name))
         return Reply.json(404, {"error": "no such page"})
 
     # --- repositories ---
@@ -108,24 +113,26 @@ class Hub:
             return Reply.json(404, {"error": "no such page"})
         repo = "/".join(parts[:2])
         what = parts[2] if len(parts) > 2 else "revision"
-        refusal = self._refusal(request, repo, f"/api/models/{{}}/{'/'.join(parts[2:])}")
+        refusal = self._refusal(request, repo, f"/api/models/{{}}/{'/'.join(parts[2:])}", files=False)
         if refusal is not None:
             return refusal
         name = self._named(repo)
-        entries = self._entries(name)
-        commit = _commit(entries)
         # A revision may hold slashes when it is quoted; the folder of a tree request comes after it.
         revision = "/".join(parts[3:]) or "main"
         if what == "tree":
             revision = parts[3] if len(parts) > 3 else "main"
-        if revision not in ("main", commit):
+        at = self._at(name, revision)
+        if at is None:
             return _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        entries = self._entries(at)
+        commit = _commit(entries)
         if what == "tree":
             return self._tree(request, name, entries, commit)
         if what == "paths-info":
             return Reply.json(200, [_item(e) for e in entries if e.path in _paths(request)])
         siblings = [{"rfilename": e.path} for e in entries]
-        body = {"id": name, "modelId": name, "sha": commit, "private": False, "gated": False,
+        gated = "manual" if name.lower() in {r.lower() for r in self.settings.gated} else False
+        body = {"id": name, "modelId": name, "sha": commit, "private": False, "gated": gated,
                 "siblings": siblings, "tags": [], "downloads": 0, "likes": 0}  # fmt: skip
         return Reply.json(200, body)
 
@@ -141,14 +148,14 @@ class Hub:
         return reply
 
     def _resolve(self, request: Request, repo: str, revision: str, path: str) -> Reply:
-        refusal = self._refusal(request, repo, f"/{{}}/resolve/{revision}/{quote(path)}")
+        refusal = self._refusal(request, repo, f"/{{}}/resolve/{quote(revision, safe='')}/{quote(path)}")
         if refusal is not None:
             return refusal
-        name = self._named(repo)
+        name = self._at(self._named(repo), revision)
+        if name is None:
+            return _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         entries = self._entries(name)
         commit = _commit(entries)
-        if revision not in ("main", commit):
-            return _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         entry = next((e for e in entries if e.path == path), None)
         if entry is None:
             return _error(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": commit})
@@ -181,7 +188,13 @@ class Hub:
         full = self._folder(f"{owner}/{name}") / file
         return Reply(200, {"ETag": f'"{self._digest(full)[1]}"', "Accept-Ranges": "bytes"}, FileBody(full))
 
-    def _refusal(self, request: Request, repo: str, again: str) -> Reply | None:
+    def _at(self, name: str, revision: str) -> str | None:
+        """The repository whose files a revision of `name` means."""
+        refs = {"main": name} | {ref: of for (repo, ref), of in self.settings.refs.items() if repo == name}
+        commits = (of for of in refs.values() if _commit(self._entries(of)) == revision)
+        return refs.get(revision) or next(commits, None)
+
+    def _refusal(self, request: Request, repo: str, again: str, *, files: bool = True) -> Reply | None:
         moved = {k.lower(): v for k, v in self.settings.renamed.items()}.get(repo.lower())
         if moved is not None:
             return Reply(307, {"Location": again.format(moved)})
@@ -191,7 +204,7 @@ class Hub:
             return _error(401, "RepoNotFound", "Repository not found")
         if not self._folder(self._named(repo)).is_dir() or ".." in repo:
             return _error(404 if known else 401, "RepoNotFound", "Repository not found")
-        if key in {r.lower() for r in self.settings.gated} and not known:
+        if files and key in {r.lower() for r in self.settings.gated} and not known:
             status = 403 if token else 401
             return _error(status, "GatedRepo", f"Access to model {repo} is restricted")
         return None

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urlencode
 from xml.etree import ElementTree
 
 from forebay.errors import Absent, Denied, ForebayError, Unavailable
+from forebay.kit.foreign import count
 from forebay.kit.redact import redacted
 from forebay.sources.archives import is_archive
 from forebay.sources.azureauth import VERSION, Identity, Place, place_of
@@ -93,7 +94,11 @@ class AzureSource:
             reply = self._get(place, "", urlencode(facts))
             try:
                 root = ElementTree.fromstring(reply.body)
-            except ElementTree.ParseError as error:
+            except (
+                ElementTree.ParseError,
+                LookupError,
+                ValueError,
+            ) as error:  # the latter: strange encodings
                 raise Unavailable(
                     f"{place.endpoint} did not answer with XML; is it a blob service?"
                 ) from error
@@ -150,7 +155,7 @@ def _is_file(item: ElementTree.Element) -> bool:
 def _file(place: Place, item: ElementTree.Element, skip: int) -> RemoteFile:
     name, properties = _name(item), item.find("Properties")
     try:
-        size = int((properties.findtext("Content-Length") if properties is not None else None) or "")
+        size = count((properties.findtext("Content-Length") if properties is not None else None) or "")
     except ValueError as error:
         raise Unavailable(f"the listing tells no size of {name[:200]!r}") from error
     assert properties is not None

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
+from forebay.kit.foreign import count
 from forebay.kit.redact import redacted
 from forebay.sources.archives import is_archive
 from forebay.sources.gcsauth import authorization
@@ -143,11 +144,11 @@ def parse(uri: str) -> tuple[str, str, str]:
 
 def _file(item: Mapping[str, Any], skip: int) -> RemoteFile:
     try:
-        locator, size = f"{item['name']}#{int(item['generation'])}", int(item["size"])
+        locator, size = f"{item['name']}#{count(item['generation'])}", count(item["size"])
         md5 = base64.b64decode(item.get("md5Hash") or "", validate=True).hex()
         crc32c = base64.b64decode(item.get("crc32c") or "", validate=True).hex()
-        if size < 0 or len(md5) not in (0, 32) or len(crc32c) not in (0, 8):
-            raise ValueError("size, md5Hash or crc32c")
+        if len(md5) not in (0, 32) or len(crc32c) not in (0, 8):
+            raise ValueError("md5Hash or crc32c")
     except (KeyError, TypeError, ValueError) as error:
         raise Unavailable(
             f"the listing's entry {str(item.get('name'))[:200]!r} cannot be read ({error})"

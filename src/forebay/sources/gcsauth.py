@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from forebay.errors import Denied, ForebayError, Invalid, Unavailable
+from forebay.kit.foreign import parsed, seconds
 from forebay.sources.tokens import Renewed
 from forebay.sources.wire.client import Client
 from forebay.sources.wire.conn import Deadlines
@@ -49,7 +50,7 @@ def _on_google(env: Mapping[str, str]) -> bool:
 
 def _from_file(path: Path, client: Client) -> Renewed:
     try:
-        facts: Any = json.loads(path.read_bytes())
+        facts: Any = parsed(path.read_bytes())
         kind = facts.get("type")
     except (OSError, ValueError, AttributeError) as error:
         raise Invalid(f"{path} cannot be read as Google credentials ({type(error).__name__})") from error
@@ -124,6 +125,6 @@ def token_of(body: object, host: str) -> tuple[str, float]:
     if not isinstance(body, dict) or not isinstance(body.get("access_token"), str):
         raise error
     try:
-        return f"Bearer {body['access_token']}", float(body.get("expires_in") or 3600)
-    except (TypeError, ValueError):
+        return f"Bearer {body['access_token']}", seconds(body.get("expires_in") or 3600)
+    except ValueError:
         raise error from None

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
+from forebay.kit.foreign import count
 from forebay.kit.redact import Secret
 from forebay.sources.paths import check_together
 from forebay.sources.settings import trust_from
@@ -61,12 +62,24 @@ class HubSource:
         files = tuple(self._tree(repo, commit))
         check_together(f.path for f in files)
         endpoint = "" if self._endpoint == DEFAULT_ENDPOINT else self._endpoint
-        return Listing(uri, commit, tuple(sorted(files, key=lambda f: f.path)), endpoint)
+        listing = Listing(uri, commit, tuple(sorted(files, key=lambda f: f.path)), endpoint)
+        if isinstance(info, dict) and info.get("gated"):
+            self._prove(listing, repo)
+        return listing
 
     def request(self, listing: Listing, file: RemoteFile) -> Request:
         """GET of one file at the listing's commit; the hub redirects large ones."""
         url = f"{self._endpoint}/{file.locator}/resolve/{listing.revision}/{quote(file.path)}"
         return Request(url, self._headers(), self._trust.ca_file, self._trust.client_cert, self._trust.verify)
+
+    def _prove(self, listing: Listing, repo: str) -> None:
+        """The public hub lists a gated repository to everyone and refuses only its files: what a listing says
+        is no right to read. Large files first: a model card may be open."""
+        for file in sorted(listing.files, key=lambda f: (not f.sha256, f.size))[:1]:
+            request = self.request(listing, file)
+            reply = self._client.get(request.url, request.headers, method="HEAD")
+            if reply.first.status >= 400:  # what a store behind the hub says of HEAD does not matter
+                raise self._error(reply, repo, listing.revision)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token.reveal()}"} if self._token else {}
@@ -79,12 +92,12 @@ class HubSource:
             items = reply.json()
             if not isinstance(items, list):
                 raise Unavailable(f"{self._endpoint} did not list the files of {repo}")
-            files += [_file(repo, item) for item in items if item.get("type") == "file"]
+            files += [_file(repo, item) for item in items if not _is_folder(item)]
             link = _NEXT.search(reply.head.get("link"))
             if not link:
                 return files
             # Mirrors pass on the hub's own address; the token stays with the endpoint that was named.
-            path = "/api/" + link[1].partition("/api/")[2]
+            path = "/api/models/" + link[1].partition("/api/models/")[2]
         raise Unavailable(f"{self._endpoint} lists {repo} without end")
 
     def _json(self, path: str, repo: str, revision: str) -> Any:
@@ -107,8 +120,16 @@ class HubSource:
             return Absent(f"{repo} has no revision {revision!r}: name a branch, tag or commit that exists")
         if code == "EntryNotFound":
             return Absent(f"{repo}@{revision} has no such file")
+        if "access to this resource is disabled" in reply.head.get("x-error-message").lower():
+            return Denied(
+                f"{self._endpoint} has disabled {repo}: nobody gets it; ask its owner or choose another"
+            )
         if status == 401 and self._token:
             return Denied(f"{self._endpoint} refused the token in HF_TOKEN; put a valid one there")
+        if status == 403:
+            how = "the token in HF_TOKEN may not read" if self._token else "without a token nobody reads"
+            hint = "give it read access to this repository" if self._token else "set HF_TOKEN"
+            return Denied(f"{how} {repo} on {self._endpoint} (403): {hint}")
         if code == "RepoNotFound" or status in (401, 404):
             hint = "check the name" if self._token else "check the name, and set HF_TOKEN if it is private"
             return Absent(f"{repo} is not on {self._endpoint}, or private: {hint}")
@@ -131,25 +152,30 @@ def _is_repo(text: str) -> bool:
     )
 
 
+def _is_folder(item: object) -> bool:
+    return isinstance(item, dict) and item.get("type") != "file"
+
+
 def _file(repo: str, item: dict[str, Any]) -> RemoteFile:
     try:
         lfs = item.get("lfs") or {}
         sha256 = str(lfs.get("oid", "")).lower().removeprefix("sha256:")
         git = "" if lfs else str(item["oid"]).lower()
-        size = int(lfs.get("size", item["size"]))
-        if size < 0 or (sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256)):
-            raise ValueError("size or digest")
+        size = count(lfs.get("size", item["size"]))
+        if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise ValueError("its digest")
         return RemoteFile(str(item["path"]), size, sha256=sha256, git_sha1=git, locator=repo)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unavailable(f"the hub's file list of {repo} cannot be read ({error})") from error
 
 
 def _token(env: Mapping[str, str]) -> Secret | None:
-    """HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH, or HF_HOME/token, as huggingface_hub looks
-    for it."""
+    """HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH, or HF_HOME/token (HF_HOME defaults to
+    huggingface below XDG_CACHE_HOME or ~/.cache), as huggingface_hub looks for it."""
     text = env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN") or ""
     if not text:
-        home = env.get("HF_HOME") or (f"{env['HOME']}/.cache/huggingface" if env.get("HOME") else "")
+        cache = env.get("XDG_CACHE_HOME") or (f"{env['HOME']}/.cache" if env.get("HOME") else "")
+        home = env.get("HF_HOME") or (f"{cache}/huggingface" if cache else "")
         path = env.get("HF_TOKEN_PATH") or (f"{home}/token" if home else "")
         try:
             text = Path(path).read_text() if path else ""

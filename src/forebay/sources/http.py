@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import netrc
 import posixpath
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import ClassVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from forebay.errors import Absent, Clash, Invalid, Unavailable
+from forebay.kit.foreign import parsed
 from forebay.kit.redact import redacted
 from forebay.sources.archives import is_archive
 from forebay.sources.paths import safe_path
@@ -137,7 +137,7 @@ def _host_headers(env: Mapping[str, str], host: str) -> dict[str, str]:
         pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
         return {name.strip(): value.strip() for name, _, value in pairs}
     try:
-        return {str(n): str(v) for n, v in json.loads(text).items()}
+        return {str(n): str(v) for n, v in parsed(text).items()}
     except (ValueError, AttributeError) as error:
         raise Invalid(f"the variable {host}-headers is not a JSON object of strings") from error
 

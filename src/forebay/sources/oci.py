@@ -8,7 +8,6 @@ here: no client library moves blobs in ranges, and docker's and skopeo's want a 
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from forebay.errors import Absent, Damaged, Invalid, Unavailable
+from forebay.kit.foreign import count, parsed
 from forebay.kit.redact import redacted
 from forebay.sources.paths import check_together, safe_path
 from forebay.sources.registry import HUB, Registry
@@ -89,7 +89,7 @@ class OciSource:
         if at.startswith("sha256:") and at != digest:
             raise Damaged(f"{image.host} answered with {digest} where {image.name}@{at} was asked for")
         try:
-            body = json.loads(reply.body)
+            body = parsed(reply.body)
         except ValueError as error:
             raise Unavailable(f"{image.host} did not answer with a manifest; is it a registry?") from error
         if not isinstance(body, dict) or body.get("schemaVersion") != 2:
@@ -166,9 +166,9 @@ def files_of(manifest: Mapping[str, Any], shown: str) -> tuple[tuple[RemoteFile,
 
 def _layer(shown: str, layer: dict[str, Any]) -> tuple[RemoteFile, str]:
     """One layer, and its file name if it has one."""
-    digest, size, media = str(layer["digest"]), int(layer["size"]), str(layer.get("mediaType", ""))
-    if not _DIGEST.fullmatch(digest) or size < 0:
-        raise ValueError("digest or size of a layer")
+    digest, size, media = str(layer["digest"]), count(layer["size"]), str(layer.get("mediaType", ""))
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError("digest of a layer")
     notes = layer.get("annotations") or {}
     title = next((str(notes[name]) for name in _TITLES if notes.get(name)), "")
     is_tar = re.search(r"[.+]tar([.+]|$)", media) is not None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
+from forebay.kit.foreign import parsed, seconds
 from forebay.sources.settings import flag, trust_from
 from forebay.sources.tokens import Renewed
 from forebay.sources.wire.client import Client, Reply, refused
@@ -124,8 +124,10 @@ class Registry:
         token = (body.get("token") or body.get("access_token")) if isinstance(body, dict) else None
         if not isinstance(body, dict) or not isinstance(token, str) or not token:
             raise Unavailable(f"{urlsplit(realm).netloc} answered without a token for {host}/{name}")
-        life = body.get("expires_in")
-        return f"Bearer {token}", float(life) if isinstance(life, int | float) and life > 0 else 60.0
+        life_s = 0.0
+        with suppress(ValueError):
+            life_s = seconds(body.get("expires_in"))
+        return f"Bearer {token}", life_s or 60.0
 
     def _error(self, reply: Reply, host: str, name: str, reference: str) -> ForebayError:
         shown = f"{name}{'@' if reference.startswith('sha256:') else ':'}{reference}"
@@ -147,7 +149,7 @@ def login_for(env: Mapping[str, str], host: str, name: str) -> Login:
     if path is None:
         return Login()
     try:
-        body: Any = json.loads(path.read_bytes())
+        body: Any = parsed(path.read_bytes())
         entries = body.get("auths", body if "credsStore" not in body else {})
         known = {_key(at): entry for at, entry in entries.items() if isinstance(entry, dict)}
         hosts = (HUB, _HUB_KEY, _HUB_HOST) if host == HUB else (host,)

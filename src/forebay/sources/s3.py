@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from xml.etree import ElementTree
 
 from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
+from forebay.kit.foreign import count
 from forebay.kit.redact import redacted
 from forebay.sources.archives import is_archive
 from forebay.sources.paths import check_together
@@ -203,7 +204,7 @@ def _file(item: Mapping[str, str], path: str) -> RemoteFile:
     # own.
     md5 = etag.lower() if len(etag) == 32 and all(c in "0123456789abcdefABCDEF" for c in etag) else ""
     try:
-        size = int(item["Size"])
+        size = count(item["Size"])
     except (KeyError, ValueError) as error:
         raise Unavailable(f"the listing tells no size of {path!r}") from error
     return RemoteFile(path, size, md5=md5, etag=etag, locator=item["Key"])

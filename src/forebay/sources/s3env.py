@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from forebay.errors import Invalid
+from forebay.kit.foreign import parsed
 from forebay.sources.settings import flag
 
 DEFAULT = "https://s3.amazonaws.com"
@@ -83,7 +83,7 @@ def _overlay(env: Mapping[str, str]) -> dict[str, str]:
         if not env.get(name):
             continue
         try:
-            body: Any = json.loads(env[name])
+            body: Any = parsed(env[name])
         except ValueError as error:
             raise Invalid(f"{name} is not JSON") from error
         if not isinstance(body, dict):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from forebay.errors import Absent, Invalid
+from forebay.kit.foreign import parsed
 from forebay.sources.types import Listing
 from forebay.sources.wire.conn import Trust
 
@@ -57,7 +57,7 @@ def patterns(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     if not text.startswith("["):
         return tuple(item.strip() for item in text.split(",") if item.strip())
     try:
-        items = json.loads(text)
+        items = parsed(text)
     except ValueError as error:
         raise Invalid(f"{name} is neither a JSON array nor a comma list") from error
     if not isinstance(items, list) or not all(isinstance(i, str) for i in items):

@@ -3,7 +3,7 @@ engine."""
 
 from __future__ import annotations
 
-import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from forebay.errors import Denied, ForebayError, Invalid, Unavailable
 from forebay.kit.backoff import backoff_s
+from forebay.kit.foreign import parsed
 from forebay.kit.redact import redacted
 from forebay.sources.wire.conn import Conn, Deadlines, Trust
 from forebay.sources.wire.heads import Head, Where, WireError, follow, headers_after, where
@@ -19,6 +20,7 @@ from forebay.sources.wire.proxy import proxy_for
 
 BODY_MAX = 64 * 1024 * 1024
 AGENT = "forebay"
+_SPENT = re.compile(r";\s*r=0\s*;\s*t=(\d{1,9})")
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -39,8 +41,8 @@ class Reply:
     def json(self) -> object:
         """The body as JSON. Raises Unavailable."""
         try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError) as error:
+            return parsed(self.body)
+        except ValueError as error:
             raise Unavailable(f"{redacted(self.url)} did not answer with JSON") from error
 
 
@@ -78,10 +80,7 @@ class Client:
             if reply.status not in (429, 500, 502, 503, 504):
                 return reply
             if last:
-                raise Unavailable(
-                    f"{redacted(reply.url)} answered {reply.status}; try again later",
-                    retry_after_s=retry_after_s(reply.head),
-                )
+                raise _busy(reply)
             wait = retry_after_s(reply.head)
             self.sleep(min(60, wait) if wait is not None else backoff_s(attempt, first_s=0.5, most_s=8))
         raise AssertionError("unreachable")
@@ -130,9 +129,24 @@ class Client:
         self._kept.clear()
 
 
+def _busy(reply: Reply) -> Unavailable:
+    wait = retry_after_s(reply.head)
+    again = f"in {wait:.0f} s" if wait else "later"
+    if reply.status == 429:
+        why = "allows no more requests for now; a token or another address may have more"
+        return Unavailable(f"{redacted(reply.url)} {why} (429): try again {again}", retry_after_s=wait)
+    return Unavailable(
+        f"{redacted(reply.url)} answered {reply.status}; try again {again}", retry_after_s=wait
+    )
+
+
 def retry_after_s(head: Head) -> float | None:
-    """Seconds that an answer asks to wait (RFC 9110 section 10.2.3), at most an hour; None if it does not
-    ask."""
+    """Seconds that an answer asks to wait: Retry-After (RFC 9110 section 10.2.3), or the time to the reset of
+    a used-up RateLimit (IETF draft of HTTP API rate limits; the Hugging Face Hub sends it). At most an hour;
+    None if it does not ask."""
+    spent = _SPENT.search(head.get("ratelimit"))
+    if spent and not head.get("retry-after"):
+        return float(min(3600, int(spent[1]) + 1))
     text = head.get("retry-after").strip()
     if text.isdigit():
         return float(min(3600, int(text[:9])))
