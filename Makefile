@@ -43,6 +43,9 @@ service: $(STAMP) ## the real program on loopback
 cluster-tools: ## build kube-apiserver and etcd from their Go modules (five minutes, once)
 	bash tools/cluster/build.sh $(CACHE)/cluster-tools
 
+kubectl: $(STAMP) ## fetch kubectl 1.35 for the tests, beside the machine's own (60 MB, kept)
+	$(BIN)/python tools/fetch_kubectl.py $(CACHE)/kubectl
+
 test-api: $(STAMP) ## the store's promises on SQLite, the embedded API and a real kube-apiserver
 	$(BIN)/python -m pytest tests/conformance/test_store.py
 
@@ -92,4 +95,4 @@ lock: ## resolve the lock files anew
 
 check: lint test ## all that a change must pass
 
-.PHONY: help venv demo test lint unit faults service cluster-tools test-api test-clients verdicts fuzz bench bench-pull bench-peers bench-gateway bench-home wheel test-wheel lock check
+.PHONY: help venv demo test lint unit faults service cluster-tools kubectl test-api test-clients verdicts fuzz bench bench-pull bench-peers bench-gateway bench-home wheel test-wheel lock check

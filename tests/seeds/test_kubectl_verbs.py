@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.seeds.world import HomeUnderTest, eventually, home
-from tests.service.kubectl import find_kubectl
+from tests.service.kubectl import each_kubectl, find_kubectl
 
 PROCESSES = "is not supported by this server: its pods are groups of processes on this machine"
 TWO_MAPS = """
@@ -33,21 +32,13 @@ pytestmark = [
 ]
 
 
-def clients() -> list[str]:
-    """Every versioned kubectl of this machine that Kubernetes 1.34 should get on with."""
-    folder = "/usr/lib/google-cloud-sdk/bin"
-    names = ("kubectl.1.32", "kubectl.1.33", "kubectl.1.34", "kubectl.1.35")
-    found = [shutil.which(name) or shutil.which(name, path=folder) for name in names]
-    return [path for path in found if path] or [path for path in (find_kubectl(),) if path]
-
-
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HomeUnderTest]:
     with home(tmp_path_factory.mktemp("home"), "--node-name", "n", "--nodes", "2") as found:
         yield found
 
 
-@pytest.fixture(params=clients(), ids=os.path.basename)
+@pytest.fixture(params=each_kubectl(), ids=os.path.basename)
 def k(running: HomeUnderTest, request: pytest.FixtureRequest) -> Iterator[HomeUnderTest]:
     """The home as one kubectl sees it, in a namespace of its own."""
     space = "v" + re.sub("[^0-9]", "", Path(request.param).name) + str(abs(hash(request.node.name)) % 10**8)

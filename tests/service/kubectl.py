@@ -15,22 +15,34 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_BESIDE = Path("/usr/lib/google-cloud-sdk/bin")
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+_PLACES = (str(_CACHE / "forebay" / "kubectl"), "/usr/lib/google-cloud-sdk/bin")
+_VERSIONS = ("kubectl.1.35", "kubectl.1.34", "kubectl.1.33", "kubectl.1.32")
+
+
+def find_kubectls() -> list[str]:
+    """Every real kubectl of this machine, the newest first.
+
+    KUBECTL alone, if it is set; otherwise versioned names, on PATH, among what `make kubectl` fetched, or in
+    a well-known SDK folder. A bare `kubectl` on PATH counts only if there is no other: on some machines it
+    is a dispatcher that picks a client by the server's version.
+    """
+    if os.environ.get("KUBECTL"):
+        return [os.environ["KUBECTL"]]
+    path = os.pathsep.join([os.environ.get("PATH", ""), *_PLACES])
+    found = [shutil.which(name, path=path) for name in _VERSIONS]
+    return [one for one in found if one] or [one for one in (shutil.which("kubectl"),) if one]
 
 
 def find_kubectl() -> str | None:
-    """A real kubectl: KUBECTL, then versioned names on PATH or in a well-known SDK folder.
+    """The kubectl for tests that need only one."""
+    return next(iter(find_kubectls()), None)
 
-    A bare `kubectl` on PATH comes last: on some machines it is a dispatcher that picks a client by the
-    server's version.
-    """
-    if os.environ.get("KUBECTL"):
-        return os.environ["KUBECTL"]
-    for name in ("kubectl.1.35", "kubectl.1.32", "kubectl.1.33"):
-        found = shutil.which(name) or shutil.which(name, path=str(_BESIDE))
-        if found:
-            return found
-    return shutil.which("kubectl")
+
+def each_kubectl() -> list[str]:
+    """The newest and the oldest, for tests that talk to the server in ways that changed between the two."""
+    found = find_kubectls()
+    return [*dict.fromkeys([*found[:1], *found[-1:]])]
 
 
 @dataclass(frozen=True)

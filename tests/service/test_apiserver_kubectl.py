@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.service.kubectl import ApiServer
+from tests.service.kubectl import ApiServer, each_kubectl
 
 pytestmark = pytest.mark.kubectl
+
+
+@pytest.fixture(params=each_kubectl(), ids=os.path.basename)
+def apiserver(apiserver: ApiServer, request: pytest.FixtureRequest) -> ApiServer:
+    """The server as one kubectl sees it."""
+    return replace(apiserver, kubectl=request.param)
+
 
 DEPLOYMENT = """
 apiVersion: apps/v1
