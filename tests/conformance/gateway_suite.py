@@ -446,3 +446,18 @@ async def it_reports_on_itself(world: World) -> None:
     line = world.lines()[0]
     assert line["service"] == "ns/m" and line["path"] == "/v1/x" and "secret" not in json.dumps(line)
     assert line["total_ms"] >= line["first_byte_ms"] > 0
+    assert line["streamed"] is False
+
+
+@case
+async def a_head_that_comes_before_the_first_token_is_not_taken_for_it(world: World) -> None:
+    """llama.cpp sends the head at once; an event stream's comments keep the connection open meanwhile."""
+    await world.serve("m", await world.backend("a"))
+    client = await world.client()
+    await client.post("/v1/chat/completions", chat("m", stream=True, think_s=0.1))
+    line = world.lines()[0]
+    assert line["streamed"] is True
+    assert line["first_body_ms"] > 90 > line["first_byte_ms"]
+    text = (await client.get("/metrics")).body.decode()
+    assert 'forebay_gateway_first_body_seconds_bucket{le="0.05",namespace="ns",service="m"} 0.0' in text
+    assert 'forebay_gateway_first_body_seconds_count{namespace="ns",service="m"} 1.0' in text

@@ -104,6 +104,10 @@ class Server:
         writer.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
+        if think_s := float(json.loads(body).get("think_s", 0)):  # the head is out, the answer is not
+            writer.write(b"3\r\n:\n\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(think_s)
         for event in itertools.chain(stream_events(self.name, count), [b"data: [DONE]\n\n"]):
             writer.write(b"%x\r\n%b\r\n" % (len(event), event))
             await writer.drain()

@@ -15,14 +15,11 @@ from forebay.cli.completing import complete_caches, complete_nodes
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.objects import gone
-from forebay.cli.output import show, size
+from forebay.cli.output import output_option, show, size
 from forebay.cli.programs import Client, Programs
 from forebay.errors import Damaged
 
 T = TypeVar("T")
-output_option = click.option(
-    "-o", "--output", type=click.Choice(["json", "yaml"]), default=None, help="Machine-readable form."
-)
 namespace_option = click.option("-n", "--namespace", default="", help="Namespace of a namespaced cache.")
 node_option = click.option("--node", default="", shell_complete=complete_nodes, help="Only on this node.")
 wait_option = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is done.")

@@ -1,75 +1,75 @@
-"""explain: where the time of every replica went."""
+"""explain: where the time of every replica went, and what is not ready waits for."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from forebay.api.kinds import InferenceService, LocalModelNode, Pod
+from forebay.api.kinds import Event, InferenceService, LocalModelNode, Pod
 from forebay.api.meta import Json, Key, Resource
-from forebay.api.names import TIMELINE
+from forebay.api.names import status_key
 from forebay.cli.completing import complete_objects
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.lookup import split
 from forebay.cli.objects import namespace_option
-from forebay.cli.output import show, size
+from forebay.cli.output import output_option, show, size
 from forebay.cli.programs import Client, Programs
+from forebay.cli.replica_times import (
+    DOWNLOADER,
+    FIRST_S,
+    Facts,
+    Timing,
+    failed,
+    fine_time,
+    statuses,
+    timing_of,
+)
 from forebay.errors import ForebayError, Invalid
-from forebay.kit.clock import parse_rfc3339
 from forebay.store.protocol import Store, Where
 
-SYSTEM, ACCESS_LINES = "kserve", 2000
-# of a pull's phases those that follow each other, and the hashing, which runs beside the transfer
-PULL_PHASES = {
-    "resolve": "resolve",
-    "room": "wait for room",
-    "transfer": "transfer",
-    "hash": "verify (beside the transfer)",
-    "commit": "commit",
-}
+SYSTEM, ACCESS_LINES, ENGINE_LINES = "kserve", 2000, 200
 
 
-@dataclass
-class Timing:
-    """One replica. Phases in seconds, in the order in which they happened; sources in bytes."""
+async def timings(client: Client, key: Key) -> tuple[InferenceService, list[Timing]]:
+    """A service and all its replicas, oldest first. Raises Absent."""
+    service = await client.get(InferenceService, key)
+    pods = await _pods(client, key)
+    events = list((await client.list(Event, Where(namespace=key.namespace))).items)
+    copies, answers = await _copies(client, service), await _first_answers(client, pods)
+    found = []
+    for number, pod in enumerate(pods):
+        applied = fine_time(service, _about(service, events))
+        mine = _about(pod, events)
+        first = number == 0 and fine_time(pod, mine) - applied < FIRST_S
+        downloads = any(c["name"] == DOWNLOADER for c in pod.spec.get("initContainers") or [])
+        facts = Facts(
+            pod, datetime.now(UTC).timestamp(), applied if first else None, mine,
+            copy={} if downloads else copies.get(str(pod.spec.get("nodeName") or ""), {}),
+            engine=await _engine(client, pod),
+            pulled=await _downloader(client, pod) if downloads else {}, asked=answers.get(pod.name, {}),
+            last_words=await _last_words(client, pod),
+        )  # fmt: skip
+        found.append(timing_of(facts))
+    return service, found
 
-    pod: str
-    node: str
-    ready: bool
-    created: str
-    phases: dict[str, float] = field(default_factory=dict)
-    sources: dict[str, int] = field(default_factory=dict)
-    addresses: list[str] = field(default_factory=list)
-    note: str = ""
 
-
-async def timings(store: Store, key: Key) -> list[Timing]:
-    """All replicas of a service, oldest first. Raises Absent."""
-    service = await store.get(InferenceService, key)
+async def _pods(store: Store, key: Key) -> list[Pod]:
     where = Where(namespace=key.namespace, labels=f"serving.kserve.io/inferenceservice={key.name}")
     pods = [pod for pod in (await store.list(Pod, where)).items if not pod.deleting]
-    pods.sort(key=lambda pod: (pod.meta.get("creationTimestamp", ""), _started(pod), pod.name))
-    copies = await _copies(store, service)
-    found = [timing_of(pod, copies.get(str(pod.spec.get("nodeName", "")), {})) for pod in pods]
-    first_of_node: set[str] = set()
-    for timing in found:  # the transfer was waited for by the first replica on a node only
-        if timing.node in first_of_node:
-            timing.phases = {k: v for k, v in timing.phases.items() if k not in PULL_PHASES.values()}
-            timing.sources = {"cache": sum(timing.sources.values())} if timing.sources else {}
-        first_of_node.add(timing.node)
-    return found
+    return sorted(
+        pods, key=lambda p: (p.meta.get("creationTimestamp", ""), str(p.status.get("startTime")), p.name)
+    )
 
 
-def _started(pod: Resource) -> str:
-    return str(pod.status.get("startTime") or "")
+def _about(item: Resource, events: Sequence[Event]) -> list[Event]:
+    return [event for event in events if (event.raw.get("involvedObject") or {}).get("uid") == item.uid]
 
 
 async def _copies(store: Store, service: InferenceService) -> dict[str, Json]:
@@ -78,98 +78,100 @@ async def _copies(store: Store, service: InferenceService) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for node in (await store.list(LocalModelNode)).items:
         for entry in node.spec.get("localModels") or []:
-            space = entry.get("namespace") or ""
-            model = f"{space}/{entry['modelName']}" if space else entry["modelName"]
+            model = status_key(str(entry.get("namespace") or ""), str(entry["modelName"]))
             if entry["sourceModelUri"].rstrip("/") == uri.rstrip("/"):
                 found[node.name] = (node.status.get("models") or {}).get(model) or {}
     return found
 
 
-def timing_of(pod: Resource, copy: Json) -> Timing:
-    """One replica's phases from its conditions, its containers and its node's copy of the model (pure)."""
-    created = parse_rfc3339(pod.meta["creationTimestamp"])
-    scheduled = _condition_time(pod, "PodScheduled") or created
-    ready = _condition_time(pod, "Ready")
-    timing = Timing(
-        pod.name, str(pod.spec.get("nodeName", "")), ready is not None, pod.meta["creationTimestamp"]
-    )
-    ports: Json = json.loads(pod.annotations.get("forebay.dev/ports") or "{}")
-    timing.addresses = [f"{pod.status.get('podIP')}:{port}" for port in ports.values()]
-    timing.phases["schedule"] = (scheduled - created).total_seconds()
-    spent = copy.get("phases") or {}
-    timing.phases |= {label: float(spent[name]) for name, label in PULL_PHASES.items() if name in spent}
-    timing.sources = {name: int(count) for name, count in (copy.get("sources") or {}).items()}
-    for status in pod.status.get("initContainerStatuses") or []:
-        ended = (status.get("state") or {}).get("terminated") or {}
-        if ended.get("startedAt") and ended.get("finishedAt"):
-            spent = parse_rfc3339(ended["finishedAt"]) - parse_rfc3339(ended["startedAt"])
-            timing.phases[f"init {status['name']}"] = spent.total_seconds()
-    timing.phases |= _steps(pod, ready)
-    if ready is None:
-        timing.note = _why_not(pod)
-    return timing
+async def _first_answers(client: Client, pods: Sequence[Pod]) -> dict[str, Json]:
+    """By pod: the gateway's line about its first answer to a POST (a list of models is no answer)."""
+    by_address: dict[str, str] = {}
+    for pod in pods:
+        ports: Json = json.loads(pod.annotations.get("forebay.dev/ports") or "{}")
+        by_address |= {f"{pod.status.get('podIP')}:{port}": pod.name for port in ports.values()}
+    found: dict[str, Json] = {}
+    gateways = await client.list(Pod, Where(namespace=SYSTEM, labels="app=forebay-gateway"))
+    for gateway in gateways.items:
+        async for line in _said(client, gateway.key, ACCESS_LINES):
+            pod_name = by_address.get(str(line.get("backend") or ""))
+            if (
+                pod_name
+                and line.get("log") == "access"
+                and (line.get("method"), line.get("status")) == ("POST", 200)
+            ):
+                found.setdefault(pod_name, line)
+    return found
 
 
-def _steps(pod: Resource, ready: datetime | None) -> dict[str, float]:
-    """Mount and start, to the millisecond where the pod's node has told them, else in whole seconds."""
-    with suppress(ValueError, TypeError, KeyError, AttributeError):  # none yet, or not written by a node
-        told: Json = json.loads(pod.annotations[TIMELINE])
-        main = {container["name"] for container in pod.spec["containers"]}
-        began = min(float(at) for name, at in told["started"].items() if name in main)
-        return {"mount": float(told["mounted"]), "start to ready": max(0.0, float(told["ready"]) - began)}
-    started = _main_started(pod)
-    return {"start to ready": (ready - started).total_seconds()} if started and ready else {}
+async def _engine(client: Client, pod: Pod) -> list[Json]:
+    """What the engine printed of its own start."""
+    return [line async for line in _said(client, pod.key, ENGINE_LINES) if line.get("log") == "phase"]
 
 
-def _condition_time(pod: Resource, type_: str) -> datetime | None:
-    for condition in pod.status.get("conditions") or []:
-        if condition["type"] == type_ and condition["status"] == "True":
-            return parse_rfc3339(condition["lastTransitionTime"])
-    return None
+async def _downloader(client: Client, pod: Pod) -> Json:
+    """The report of a download that a pod made for itself."""
+    lines = [line async for line in _said(client, pod.key, None, container=DOWNLOADER)]
+    return next((line for line in reversed(lines) if line.get("event") == "pulled"), {})
 
 
-def _main_started(pod: Resource) -> datetime | None:
-    times = [
-        parse_rfc3339(status["state"]["running"]["startedAt"])
-        for status in pod.status.get("containerStatuses") or []
-        if "running" in (status.get("state") or {})
-    ]
-    return min(times) if times else None
+async def _last_words(client: Client, pod: Pod) -> str:
+    """The last line of a container that failed without leaving a message."""
+    name, ended = failed(pod)
+    if not name or ended.get("message"):
+        return ""
+    current = any(s["name"] == name and (s.get("state") or {}).get("terminated") for s in statuses(pod))
+    try:
+        return [line async for line in client.logs(pod.key, container=name, previous=not current, tail=1)][-1]
+    except (ForebayError, IndexError):
+        return ""
 
 
-def _why_not(pod: Resource) -> str:
-    for status in pod.status.get("containerStatuses") or []:
-        waiting = (status.get("state") or {}).get("waiting")
-        if waiting:
-            return f"{waiting.get('reason', '')}: {waiting.get('message', '')}".strip(": ")
-    for condition in pod.status.get("conditions") or []:
-        if condition["status"] == "False" and condition.get("message"):
-            return str(condition["message"])
-    return str(pod.status.get("phase", ""))
+async def _said(client: Client, key: Key, tail: int | None, *, container: str = "") -> AsyncIterator[Json]:
+    """The JSON objects among a pod's log lines; nothing where the log cannot be read."""
+    try:
+        async for line in client.logs(key, tail=tail, container=container):
+            if line.startswith("{"):
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    continue
+    except ForebayError:
+        return
 
 
-def replicas_table(found: list[Timing]) -> None:
+def replicas_table(found: Sequence[Timing]) -> None:
     """The small table of the demo: for each replica its bytes and its seconds."""
     for number, timing in enumerate(found, 1):
-        state = "ready" if timing.ready else f"not ready: {timing.note}"
-        click.echo(f"   replica {number}  {timing.pod} on {timing.node}: {state}")
+        place = f" on {timing.node}" if timing.node else ""
+        state = f"ready after {timing.total_s:.2f} s" if timing.ready else f"not ready: {timing.note}"
+        click.echo(f"   replica {number}  {timing.pod}{place}: {state}")
         for source, count in timing.sources.items():
             click.echo(f"      {size(count):>10}  from {source}")
         for name, seconds in timing.phases.items():
-            click.echo(f"      {seconds:8.2f} s  {name}")
+            click.echo(f"      {seconds:8.2f} s  {name}{_meanwhile(name, timing.beside)}")
 
 
-@click.command()
+def _meanwhile(phase: str, beside: Mapping[str, float]) -> str:
+    """What went on during a phase that moved bytes."""
+    if phase not in ("transfer", f"init {DOWNLOADER}") or not beside:
+        return ""
+    return f" ({', '.join(f'{name} {seconds:.2f} s' for name, seconds in beside.items())} of it)"
+
+
+@click.command(epilog="Example: forebay explain isvc/llama -o json")
 @click.argument("what", shell_complete=complete_objects)
 @namespace_option
-@click.option(
-    "-o", "--output", type=click.Choice(["json", "yaml"]), default=None, help="Machine-readable form."
-)
+@output_option
 @data_option
 @click.pass_obj
 @guarded
 def explain(programs: Programs, what: str, namespace: str, output: str | None, data: Path | None) -> None:
-    """Say for every replica of isvc/NAME where its time went, and what it waits for."""
+    """Say for every replica of isvc/NAME where its time went, and what it waits for.
+
+    The phases of a replica follow each other and add up: from the service being applied (its first replica)
+    or the pod being made, until it was ready, and then to the first token of its first answer.
+    """
     kind, names = split((what,))
     if kind is not InferenceService or len(names) != 1:
         raise Invalid(f"{what}: explain takes isvc/NAME")
@@ -177,12 +179,7 @@ def explain(programs: Programs, what: str, namespace: str, output: str | None, d
 
     async def body() -> tuple[InferenceService, list[Timing]]:
         async with programs.connect(data=data) as client:
-            service = await client.get(InferenceService, key)
-            found = await timings(client, key)
-            for timing in found:
-                await add_engine_phases(client, key.namespace, timing)
-            await add_first_bytes(client, key, found)
-            return service, found
+            return await timings(client, key)
 
     service, found = asyncio.run(body())
 
@@ -192,37 +189,7 @@ def explain(programs: Programs, what: str, namespace: str, output: str | None, d
             told = f"  {condition.get('message')}" if condition.get("message") else ""
             click.echo(f"   {condition['type']:16}{condition['status']:8}{condition.get('reason', '')}{told}")
         replicas_table(found)
+        if not found:
+            click.echo("   no replica yet: the conditions above say what it waits for")
 
     show([asdict(timing) for timing in found], output, human)
-
-
-async def add_engine_phases(client: Client, namespace: str, timing: Timing) -> None:
-    """What the engine printed of its own start, as `engine load` and the like."""
-    async for said in json_lines(client, Key(namespace, timing.pod), None):
-        if said.get("log") == "phase":
-            timing.phases[f"engine {said['phase']}"] = float(said["seconds"])
-
-
-async def add_first_bytes(client: Client, key: Key, found: list[Timing]) -> None:
-    """The time to the first byte of each replica's first answered request, from the gateway's access log."""
-    pods = await client.list(Pod, Where(namespace=SYSTEM, labels="app=forebay-gateway"))
-    by_address = {address: timing for timing in found for address in timing.addresses}
-    for gateway in pods.items:
-        async for said in json_lines(client, gateway.key, ACCESS_LINES):
-            timing = by_address.get(str(said.get("backend", "")))
-            asked = said.get("method") == "POST" and said.get("status") == 200  # no list of models
-            if said.get("log") == "access" and timing and asked:
-                timing.phases.setdefault("first byte of an answer", float(said["first_byte_ms"]) / 1000)
-
-
-async def json_lines(client: Client, key: Key, tail: int | None) -> AsyncIterator[Json]:
-    """The JSON objects among a pod's log lines; nothing where the log cannot be read."""
-    try:
-        async for line in client.logs(key, tail=tail):
-            if line.startswith("{"):
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    continue
-    except ForebayError:
-        return

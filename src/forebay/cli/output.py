@@ -9,6 +9,10 @@ from typing import Any
 import click
 import yaml
 
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["json", "yaml"]), default=None, help="Machine-readable form."
+)
+
 
 def show(data: Any, output: str | None, human: Callable[[], None]) -> None:
     """Print `data` as JSON or YAML when asked for, otherwise what `human` prints."""

@@ -68,11 +68,12 @@ class Histogram:
 
 
 class _PerService:
-    __slots__ = ("by_code", "duration", "first_byte", "wait")
+    __slots__ = ("by_code", "duration", "first_body", "first_byte", "wait")
 
     def __init__(self) -> None:
         self.by_code: dict[int, int] = {}
-        self.duration, self.first_byte, self.wait = Histogram(), Histogram(), Histogram()
+        self.duration, self.wait = Histogram(), Histogram()
+        self.first_byte, self.first_body = Histogram(), Histogram()
 
 
 class Observer:
@@ -100,6 +101,8 @@ class Observer:
         if exchange.t_first:
             service.first_byte.add(exchange.t_first - exchange.t_start)
             service.wait.add(exchange.t_wait - exchange.t_routed)
+            if exchange.t_body:
+                service.first_body.add(exchange.t_body - exchange.t_start)
         if self._log is not None:
             self._add_line(exchange, key)
 
@@ -140,7 +143,12 @@ class Observer:
             "duration_seconds", "From the request's head to the end of its answer", "duration"
         )
         yield self._histogram(
-            "first_byte_seconds", "From the request's head to the backend's answer", "first_byte"
+            "first_byte_seconds", "From the request's head to the head of the backend's answer", "first_byte"
+        )
+        yield self._histogram(
+            "first_body_seconds",
+            "From the request's head to the first bytes of the answer's body",
+            "first_body",
         )
         yield self._histogram("wait_seconds", "Waiting for a ready backend", "wait")
         yield from self._gauges(names)
@@ -172,10 +180,10 @@ class Observer:
 def log_line(exchange: Exchange, key: Key, now: float) -> str:
     """One JSON object: milliseconds per phase, no query string (it may carry a token)."""
     request, start = exchange.request, exchange.t_start
-    marks = (exchange.t_routed, exchange.t_wait, exchange.t_connected, exchange.t_first, exchange.t_end)
+    marks = (exchange.t_routed, exchange.t_wait, exchange.t_connected, exchange.t_first, exchange.t_body)
     spans: list[float] = []
     before = start
-    for mark in marks[:-1]:
+    for mark in marks:
         spans.append((mark - before) * 1000 if mark else 0.0)
         before = mark or before
     why = f',"why":{json.dumps(exchange.why)}' if exchange.why else ""
@@ -187,5 +195,6 @@ def log_line(exchange: Exchange, key: Key, now: float) -> str:
         f'"service":"{key if key.name else ""}","backend":"{backend}","status":{exchange.status},'
         f'"attempts":{exchange.attempts},"bytes_in":{exchange.request_bytes},"bytes_out":{exchange.response_bytes},'
         f'"route_ms":{spans[0]:.3f},"wait_ms":{spans[1]:.3f},"connect_ms":{spans[2]:.3f},"first_byte_ms":{spans[3]:.3f},'
+        f'"first_body_ms":{spans[4]:.3f},"streamed":{"true" if exchange.streamed else "false"},'
         f'"total_ms":{(exchange.t_end - start) * 1000:.3f}{why}}}'
     )

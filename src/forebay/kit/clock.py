@@ -39,6 +39,11 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def rfc3339_micro(moment: datetime) -> str:
+    """Kubernetes' metav1.MicroTime: UTC, `2026-01-31T12:00:00.000000Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def parse_rfc3339(text: str) -> datetime:
     """The inverse of rfc3339(); takes fractions and offsets too. Raises ValueError."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))

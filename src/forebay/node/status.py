@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from forebay.api.meta import Json
 from forebay.api.states import ModelState
 from forebay.cache.reservations import Reservation
-from forebay.kit.clock import rfc3339
+from forebay.kit.clock import rfc3339, rfc3339_micro
 from forebay.node.decide import Copy, Entry, Seen
 
 PROGRESS_EVERY_S = 10.0
@@ -166,6 +166,8 @@ def _time(epoch: float) -> str:
 
 def _of_copy(copy: Copy) -> Json:
     more: Json = {"revision": copy.revision, "bytesDone": copy.size, "bytesTotal": copy.size}
+    if copy.created:
+        more["fetched"] = rfc3339_micro(datetime.fromtimestamp(copy.created, UTC))
     if copy.phases:
         more["phases"] = dict(copy.phases)
     if copy.sources:

@@ -9,7 +9,7 @@ from datetime import datetime
 from forebay.api.kinds import Event
 from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Absent, Clash, ForebayError
-from forebay.kit.clock import rfc3339
+from forebay.kit.clock import rfc3339, rfc3339_micro
 from forebay.store.protocol import Store
 
 _LOG = logging.getLogger(__name__)
@@ -22,7 +22,8 @@ async def record(store: Store, about: Resource, type_: str, reason: str, message
     """Note that something happened to `about`; the same thing again raises the count. Never raises.
 
     `type_` is Normal or Warning. The name is computed from object, reason, message and component, so that a
-    repeat meets the first one. Events of cluster-scoped objects go to the namespace default.
+    repeat meets the first one; `eventTime` is the first one's, to the microsecond. Events of cluster-scoped
+    objects go to the namespace default.
     """
     try:
         await _record(
@@ -68,6 +69,7 @@ def _event(about: Resource, type_: str, reason: str, message: str, *, component:
     return Event.new(
         name, about.namespace or "default",
         involvedObject=involved, reason=reason, message=message, type=type_,
-        source={"component": component}, reportingComponent=component, reportingInstance="",
-        firstTimestamp=rfc3339(now), lastTimestamp=rfc3339(now), count=1,
+        source={"component": component}, reportingComponent=component, reportingInstance=component,
+        action=reason, eventTime=rfc3339_micro(now), firstTimestamp=rfc3339(now), lastTimestamp=rfc3339(now),
+        count=1,
     )  # fmt: skip

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def phase(name: str) -> Iterator[dict[str, object]]:
-    """Time a block and print `{"log":"phase","phase":name,"seconds":...}` with the facts the block adds."""
+    """Time a block; print `{"log":"phase","phase":name,"time":end,"seconds":...}` and the facts it adds."""
     facts: dict[str, object] = {}
     began = time.perf_counter()
     yield facts
-    line = {"log": "phase", "phase": name, "seconds": round(time.perf_counter() - began, 4), **facts}
+    seconds = round(time.perf_counter() - began, 4)
+    line = {"log": "phase", "phase": name, "time": round(time.time(), 3), "seconds": seconds, **facts}
     print(json.dumps(line), flush=True)

@@ -299,6 +299,7 @@ class PodWorker:
 
     def exited(self, name: str, exited: Exited, message: str) -> None:
         """A container ended."""
+        self._timeline.ended(name, exited.at)
         seen = self._seen.containers[name]
         began = seen.state.started_at if isinstance(seen.state, Running) else exited.at
         reason = "Error" if exited.code else "Completed"

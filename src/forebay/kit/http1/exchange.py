@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 
 class Exchange:
-    """One request and its answer. Times are of time.perf_counter(); 0.0 means it did not come to that."""
+    """One request and its answer. Times are of time.perf_counter(); 0.0 means it did not come to that.
+
+    `t_first` is the head of the backend's response, `t_body` the first bytes of its body: some engines send
+    the head at once and think then.
+    """
 
     __slots__ = (
         "_chunk_out", "_deadline", "_field", "_finder", "_held", "_held_bytes", "_out", "_passage", "_proxy",
         "client", "ended", "keep_alive", "request", "request_bytes", "request_complete", "response_bytes",
         "status",
-        "t_connected", "t_end", "t_first", "t_routed", "t_start", "t_wait", "why",
+        "t_body", "t_connected", "t_end", "t_first", "t_routed", "t_start", "t_wait", "why",
     )  # fmt: skip
 
     def __init__(self, client: ClientConnection, request: Request, proxy: ProxyServer) -> None:
@@ -49,12 +53,17 @@ class Exchange:
         self.why = ""
         self.request_bytes = self.response_bytes = 0
         self.t_start = time.perf_counter()
-        self.t_routed = self.t_wait = self.t_connected = self.t_first = self.t_end = 0.0
+        self.t_routed = self.t_wait = self.t_connected = self.t_first = self.t_body = self.t_end = 0.0
 
     @property
     def label(self) -> object:
         """What the site called the forward; None if it never came to one."""
         return self._passage.forward.label if self._passage else None
+
+    @property
+    def streamed(self) -> bool:
+        """The answer is passed on in pieces, its length unknown."""
+        return self._chunk_out
 
     @property
     def backend_address(self) -> Address | None:
@@ -187,6 +196,8 @@ class Exchange:
 
     def response_body(self, piece: bytes) -> None:
         """The next bytes of the body, already without the backend's framing."""
+        if not self.t_body and not piece.startswith(b":"):  # a comment of an event stream is no answer yet
+            self.t_body = time.perf_counter()
         self.response_bytes += len(piece)
         self._out.append(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunk_out else piece)
 
