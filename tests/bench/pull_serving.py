@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.pull_cases import origin
-from tests.bench.pull_measure import Bench, evict, process_s
+from tests.bench.pull_measure import Bench, evict, process_s, warm
 
 NGINX = """
 worker_processes auto; pid {root}/nginx.pid; error_log {root}/nginx.err; daemon off;
@@ -119,17 +119,25 @@ def warming(bench: Bench) -> tuple[list[dict[str, float]], list[tuple[float, flo
     shards = sorted((bench.root / "s3/bkt/m").glob("*.safetensors"))
     warmed, loads = [], []
     for number in range(bench.rounds):
-        evict(shards)
-        cold = _child(LOAD, shards) if number % 2 else 0.0
-        evict(shards)
+        cold = _cold(bench, shards) if number % 2 else 0.0
+        _forget(bench, shards)
         warmed.append(_child(WARM, shards))
         hot = _child(LOAD, shards)
-        if not cold:
-            evict(shards)
-            cold = _child(LOAD, shards)
+        cold = cold or _cold(bench, shards)
         loads.append((float(hot), float(cold)))
         print(f"  pre-warm {warmed[-1]}, load {hot:.2f} s, cold {cold:.2f} s", flush=True)
     return warmed, loads
+
+
+def _cold(bench: Bench, shards: list[Path]) -> float:
+    _forget(bench, shards)
+    return float(_child(LOAD, shards))
+
+
+def _forget(bench: Bench, shards: list[Path]) -> None:
+    """Files out of memory, and memory as warm as it gets."""
+    evict(shards)
+    warm(int(bench.gb * 1.2e9))
 
 
 def _child(code: str, shards: list[Path]):  # type: ignore[no-untyped-def]
