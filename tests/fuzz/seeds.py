@@ -17,7 +17,13 @@ S3 = (
     b"</ETag></Contents></ListBucketResult>"
 )
 HUB = {"type": "file", "path": "a/b.bin", "size": 7, "oid": "0" * 40, "lfs": {"oid": "0" * 64, "size": 7}}
-GCS = {"name": "a/b.bin", "size": "7", "generation": "1", "md5Hash": "AAAAAAAAAAAAAAAAAAAAAA==", "etag": "e"}
+GCS = {"name": "m/b.bin", "size": "7", "generation": "1", "md5Hash": "AAAAAAAAAAAAAAAAAAAAAA==", "etag": "e"}
+AZURE = (
+    b'<?xml version="1.0"?><EnumerationResults><Blobs><Blob><Name>m/a.bin</Name><Properties><Content-Length>7'
+    b"</Content-Length><Etag>0x8D</Etag><Content-MD5>AAAAAAAAAAAAAAAAAAAAAA==</Content-MD5></Properties></Blob>"
+    b"</Blobs><NextMarker/></EnumerationResults>"
+)
+BEARER = b'Bearer realm="https://login.example/token",service="registry.example",scope="repository:a/b:pull"'
 LAYER = {
     "mediaType": "application/vnd.oci.image.layer.v1.tar",
     "digest": "sha256:" + "0" * 64,
@@ -85,6 +91,7 @@ SEEDS: dict[str, list[bytes]] = {
     ],
     "manifests": [
         Manifest("k", "hf://a/b", "r", (File("a", 1, "0" * 64),)).dump(),
+        Manifest("k", "hf://a/b", "r", (File("a", -1, "zz"),)).dump(),
         b"{}",
         b"[]",
         b"[" * 5000,
@@ -102,12 +109,82 @@ SEEDS: dict[str, list[bytes]] = {
         _json({**HUB, "path": "/etc/passwd"}),
         _json({**HUB, "size": "x"}),
         b"[null, 1]",
+        _json([{**HUB, "lfs": None, "size": 10**400}]),
+        _json([{**HUB, "lfs": None, "size": float("inf")}]),
         _json({**HUB, "lfs": 7}),
         _json({**HUB, "size": -1}),
     ],
-    "gcs_lists": [_json(GCS), _json({**GCS, "md5Hash": "?"}), _json({**GCS, "size": "x"}), b"{}"],
+    "hub_errors": [
+        b"HTTP/1.1 401 x\r\nX-Error-Code: GatedRepo",
+        b"HTTP/1.1 404 x\r\nX-Error-Code: RevisionNotFound",
+        b"HTTP/1.1 403 x",
+    ],
+    "gcs_lists": [
+        _json({"items": [GCS]}),
+        _json({"items": [{**GCS, "size": "-1"}]}),
+        _json(GCS),
+        _json({**GCS, "md5Hash": "?"}),
+        _json({**GCS, "size": "x"}),
+        b"{}",
+    ],
+    "azure_lists": [
+        AZURE,
+        AZURE.replace(b">7<", b">-7<"),
+        AZURE.replace(b"m/a.bin", b"m/../a"),
+        AZURE.replace(b"<Name>", b'<Name Encoded="true">%2e%2e/'),
+        AZURE.replace(b'"1.0"', b'"1.0" encoding="zz"'),
+        AZURE.replace(b"<Content-Length>7</Content-Length>", b""),
+    ],
+    "challenges": [
+        BEARER + b'\n{"token": "t", "expires_in": 300}',
+        BEARER + b'\n{"access_token": "t"}',
+        BEARER + b'\n{"token": "t", "expires_in": 1' + b"0" * 400 + b"}",
+        b'Basic realm="x"',
+        b"Bearer realm=http://login.example/",
+        b"Bearer",
+    ],
+    "tokens": [
+        _json({"access_token": "t", "expires_in": 3600}),
+        _json({"access_token": "t", "expires_in": "soon"}),
+        _json({"access_token": "t", "expires_in": 10**400}),
+        b"[" * 5000,
+    ],
+    "links": [
+        b'<https://hub.example/api/models/a/b/tree/x?cursor=y>; rel="next"',
+        b"<https://elsewhere.example/api/models>; rel=next",
+        b'<//x@y/api/#>; rel="next"',
+    ],
+    "notes": [
+        _json({"id": "a", "key": "k", "model": "m", "bytes_needed": 7, "state": "granted", "progress": {}}),
+        _json({"uid": "u", "pod": "n/p", "keys": ["k"]}),
+        _json({"model": "m", "key": "k", "uri": "x", "revision": "r", "endpoint": "", "at": 1.0}),
+        _json({"digest": "0" * 64, "found": "x", "at": 1.0, "keys": ["k"]}),
+        _json({"revision": "r", "files": {"a": ["0" * 64, 7]}}),
+        b"[" * 5000,
+        b"\xff",
+    ],
+    "records": [
+        _json({"path": "a.bin", "identity": "sha256:0:3", "stat": [3, 1]}) + b"\n",
+        _json({"path": "a.bin", "identity": "x", "unpacked": {"a": [1, 2]}}) + b"\ntorn",
+        b"[1]\n7\n{}\n",
+        b"[" * 5000,
+    ],
+    "credentials": [
+        b"machine origin.example login me password sesame\n",
+        b"machine origin.example login me",
+        b"default login a password b\nmacdef x\n\n",
+        _json({"auths": {"origin.example": {"auth": "bWU6c2VzYW1l"}}}),
+        _json({"auths": {"origin.example": {"auth": 7}}}),
+        _json({"auths": 7}),
+        _json({"type": "service_account", "client_email": "a", "private_key": "x"}),
+        b"Authorization: Bearer x\nX-A: b",
+        b'{"Authorization": "Bearer x"}',
+        b"[" * 5000,
+        b"{" * 5000,
+    ],
     "oci_manifests": [
         _json(OCI),
+        b"[" * 5000,
         _json({**OCI, "layers": 7}),
         _json({**OCI, "layers": [{**LAYER, "size": "x"}]}),
         _json({"manifests": [{"digest": "sha256:" + "0" * 64, "platform": 7}]}),

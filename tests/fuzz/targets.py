@@ -6,23 +6,19 @@ way that they know. Everything else (a KeyError, endless memory, a path that lea
 
 from __future__ import annotations
 
-import json
 import socket
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from forebay.cache import manifest
-from forebay.errors import Damaged, Exhausted, ForebayError, Invalid
-from forebay.pull import journal
+from forebay.errors import ForebayError, Invalid
 from forebay.pull.answers import Asked, Verdict, judge
-from forebay.sources import archives, gcs, hf, http, oci, s3
-from forebay.sources.paths import check_together, safe_path
-from forebay.sources.wire.client import Reply, retry_after_s
+from forebay.sources import gcs, hf, http, oci, s3
+from forebay.sources.paths import safe_path
+from forebay.sources.wire.client import retry_after_s
 from forebay.sources.wire.conn import Conn, Deadlines, Trust
-from forebay.sources.wire.heads import BadAnswer, Head, WireError, follow, parse_head, where
+from forebay.sources.wire.heads import BadAnswer, WireError, follow, parse_head, where
+from tests.fuzz import listings, local
 
 QUICK = Deadlines(2.0, 2.0)
 
@@ -42,7 +38,7 @@ def heads(data: bytes) -> None:
         assert follow(where("https://hub.example/a"), head.get("location")).scheme == "https"
     with suppress(ForebayError):
         http._size(head)
-    http._promised(_reply(head, b""))
+    http._promised(listings.reply_of(head, b""))
 
 
 def answers(data: bytes) -> None:
@@ -74,73 +70,6 @@ def _say(listener: socket.socket, data: bytes) -> None:
             peer.sendall(data)
 
 
-def journals(data: bytes) -> None:
-    """The journal beside a part, after any crash."""
-    entry = journal.decode(data)
-    if entry is not None:
-        assert all(0 <= a < b for a, b in entry.done)
-        assert journal.decode(journal.encode(entry)) == entry
-
-
-def manifests(data: bytes) -> None:
-    """A manifest of the cache."""
-    try:
-        seen = manifest.load(data, "a manifest")
-    except Damaged:
-        return
-    assert all(not f.path.startswith("/") and ".." not in f.path.split("/") for f in seen.files)
-
-
-def s3_lists(data: bytes) -> None:
-    """A bucket's listing and an S3 error."""
-    with suppress(ForebayError):
-        tree = s3._xml(_reply(Head(200, {}), data))
-        for item in tree["Contents"]:
-            _safe(s3._file(item, item["Key"]).path)
-
-
-def hub_lists(data: bytes) -> None:
-    """The hub's list of files."""
-    items = _json(data)
-    for item in items if isinstance(items, list) else [items]:
-        with suppress(ForebayError):
-            _safe(hf._file("acme/tiny", item).path)
-
-
-def gcs_lists(data: bytes) -> None:
-    """An object of Google's store."""
-    item = _json(data)
-    with suppress(ForebayError):
-        if isinstance(item, dict):
-            _safe(gcs._file(item, 0).path)
-
-
-def oci_manifests(data: bytes) -> None:
-    """A registry's manifest or index."""
-    body = _json(data)
-    if not isinstance(body, dict):
-        return
-    with suppress(ForebayError):
-        oci.choose(body, "linux/amd64")
-    with suppress(ForebayError):
-        files, _ = oci.files_of(body, "oci://registry.example/a")
-        for file in files:
-            _safe(file.path)
-
-
-def packs(data: bytes) -> None:
-    """A tar or zip archive: what is unpacked lies below its folder and is no link."""
-    with tempfile.TemporaryDirectory() as name:
-        for suffix in (".tar", ".zip"):
-            archive, into = Path(name) / f"a{suffix}", Path(name) / f"out{suffix}"
-            archive.write_bytes(data)
-            with suppress(Damaged, Exhausted, Invalid):
-                for path in archives.unpack(archive, into, bytes_max=1 << 20):
-                    assert not (into / path).is_symlink()
-                    assert (into / path).resolve().is_relative_to(into.resolve())
-            assert {p.name for p in Path(name).iterdir()} <= {"a.tar", "a.zip", "out.tar", "out.zip"}
-
-
 def paths(data: bytes) -> None:
     """A file's name from a listing."""
     with suppress(Invalid):
@@ -157,25 +86,8 @@ def addresses(data: bytes) -> None:
             parse(text)
 
 
-def _reply(head: Head, body: bytes) -> Reply:
-    return Reply(head, body, "https://origin.example/", head)
-
-
-def _safe(path: str) -> None:
-    """What every listing goes through before a byte is fetched."""
-    check_together([path])
-    assert not _leads_out(path)
-
-
 def _leads_out(path: str) -> bool:
     return path.startswith("/") or ".." in path.split("/") or "\0" in path or not path
-
-
-def _json(data: bytes) -> object:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -183,14 +95,22 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for f in (
         heads,
         answers,
-        journals,
-        manifests,
-        s3_lists,
-        hub_lists,
-        gcs_lists,
-        oci_manifests,
-        packs,
         paths,
         addresses,
+        listings.s3_lists,
+        listings.azure_lists,
+        listings.hub_lists,
+        listings.hub_errors,
+        listings.gcs_lists,
+        listings.oci_manifests,
+        listings.challenges,
+        listings.tokens,
+        listings.links,
+        local.journals,
+        local.manifests,
+        local.notes,
+        local.records,
+        local.packs,
+        local.credentials,
     )
 }

@@ -8,7 +8,7 @@ import pytest
 from tests.fuzz.seeds import SEEDS
 from tests.fuzz.targets import TARGETS
 
-SLOW = {"answers": 4, "packs": 12}  # variations of each seed: a socket or a folder per try
+SLOW = {"answers": 4, "packs": 12, "notes": 20}  # variations of each seed: a socket or a folder per try
 
 
 def test_every_target_has_seeds() -> None:

@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from forebay.cache import manifests, views
-from forebay.cache.layout import checked_key
+from forebay.cache.layout import checked_digest, checked_key
 from forebay.cache.manifest import Manifest, load
 from forebay.cache.root import Root
-from forebay.errors import Damaged
+from forebay.errors import Damaged, Invalid
 from forebay.kit.disk import put, read
 from forebay.kit.failpoints import failpoint
+from forebay.kit.foreign import built, parsed
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,12 @@ def notes(root: Root) -> list[Note]:
     for name in root.disk.list(root.layout.damaged):
         if name.endswith(".note.json") and not name.startswith("."):
             try:
-                raw = json.loads(read(root.disk, root.layout.damaged / name))
-                more = (tuple(raw.get("paths", ())), str(raw.get("wish", "")))
-                found.append(Note(raw["digest"], raw["found"], raw["at"], tuple(raw["keys"]), *more))
-            except (ValueError, KeyError, TypeError):
+                note = built(Note, parsed(read(root.disk, root.layout.damaged / name)))
+                for key in note.keys:
+                    checked_key(key)
+                checked_digest(note.digest)
+                found.append(note)
+            except (ValueError, Invalid):
                 continue
     return found
 

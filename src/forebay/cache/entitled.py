@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from forebay.cache.layout import record_id
 from forebay.cache.root import Root
 from forebay.kit.disk import put, read
+from forebay.kit.foreign import built, parsed
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def find_all(root: Root) -> list[Entitlement]:
     for name in root.disk.list(root.layout.entitled):
         if name.endswith(".json") and not name.startswith("."):
             try:
-                found.append(Entitlement(**json.loads(read(root.disk, root.layout.entitled / name))))
-            except (ValueError, TypeError, FileNotFoundError):
+                found.append(built(Entitlement, parsed(read(root.disk, root.layout.entitled / name))))
+            except (ValueError, FileNotFoundError):
                 continue
     return found
 

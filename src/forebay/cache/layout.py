@@ -102,9 +102,7 @@ class Layout:
 
     def blob(self, digest: str) -> Path:
         """The blob whose content has this sha256. Raises Invalid for what is no lower-case hex digest."""
-        if not _DIGEST.fullmatch(digest):
-            raise Invalid(f"{digest!r} is not a sha256 digest in lower-case hex")
-        return self.blobs / digest[:2] / digest
+        return self.blobs / checked_digest(digest)[:2] / digest
 
     def view(self, key: str) -> Path:
         return self.models / checked_key(key)
@@ -146,6 +144,13 @@ def checked_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise Invalid(f"{key!r} is not a storage key: up to 63 lower-case letters, digits and dashes")
     return key
+
+
+def checked_digest(digest: str) -> str:
+    """`digest` if it is a sha256 in lower-case hex. Raises Invalid."""
+    if not _DIGEST.fullmatch(digest):
+        raise Invalid(f"{digest[:80]!r} is not a sha256 digest in lower-case hex")
+    return digest
 
 
 def checked_path(path: str) -> str:

@@ -7,8 +7,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay.cache.layout import checked_key, checked_path
+from forebay.cache.layout import checked_digest, checked_key, checked_path
 from forebay.errors import Damaged, Invalid
+from forebay.kit.foreign import built, parsed
 
 FORMAT = 1
 
@@ -81,14 +82,18 @@ class Manifest:
 def load(text: bytes, what: str) -> Manifest:
     """The inverse of dump(); `what` names it in errors. Raises Damaged."""
     try:
-        raw: dict[str, Any] = json.loads(text)
+        raw: dict[str, Any] = parsed(text)
         if raw.pop("format") != FORMAT:
             raise Damaged(
                 f"{what} has another format than {FORMAT}; it was written by another version of Forebay"
             )
-        files = tuple(File(**entry) for entry in raw.pop("files"))
-        return Manifest(files=files, **raw)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, Invalid) as error:
+        files = tuple(built(File, entry) for entry in raw.pop("files"))
+        for file in files:
+            checked_digest(file.sha256)
+            if file.size < 0:
+                raise Invalid(f"{file.path!r} is smaller than nothing")
+        return built(Manifest, {**raw, "files": files})
+    except (ValueError, TypeError, KeyError, AttributeError, Invalid) as error:
         raise Damaged(f"{what} cannot be read: {error}") from error
 
 

@@ -10,6 +10,7 @@ from forebay.cache.layout import record_id
 from forebay.cache.root import Root
 from forebay.kit.disk import put, read
 from forebay.kit.failpoints import failpoint
+from forebay.kit.foreign import built, parsed
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,8 @@ def find_all(root: Root) -> list[Pin]:
     for name in root.disk.list(root.layout.pins):
         if name.endswith(".json") and not name.startswith("."):
             try:
-                raw = json.loads(read(root.disk, root.layout.pins / name))
-                found.append(Pin(raw["uid"], raw["pod"], tuple(raw["keys"])))
-            except (ValueError, KeyError, TypeError, FileNotFoundError):
+                found.append(built(Pin, parsed(read(root.disk, root.layout.pins / name))))
+            except (ValueError, FileNotFoundError):
                 continue
     return found
 

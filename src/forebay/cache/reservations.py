@@ -22,6 +22,7 @@ from forebay.cache.root import Root
 from forebay.errors import Exhausted, Unavailable
 from forebay.kit.disk import put, read
 from forebay.kit.failpoints import failpoint
+from forebay.kit.foreign import built, parsed
 
 State = Literal["asked", "granted", "refused", "failed"]
 _LOOK_FIRST_S, _LOOK_MOST_S = 0.01, 0.5
@@ -72,8 +73,8 @@ def reservation_id(key: str, model: str) -> str:
 def find(root: Root, name: str) -> Reservation | None:
     """The request with this id, or None; an unreadable one counts as none."""
     try:
-        raw = json.loads(read(root.disk, root.layout.reservations / f"{name}.json"))
-        return Reservation(**{**raw, "progress": Progress(**raw["progress"])})
+        raw = parsed(read(root.disk, root.layout.reservations / f"{name}.json"))
+        return built(Reservation, {**raw, "progress": built(Progress, raw["progress"])})
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from forebay.api.names import storage_key
 from forebay.cache import blobs, entitled, manifests, pins
+from forebay.cache.layout import checked_digest
 from forebay.cache.manifest import File, Manifest
 from forebay.cache.reservations import Asker, asking
 from forebay.cache.reservations import Progress as Told
@@ -22,6 +23,7 @@ from forebay.cache.root import Root, open_root, translated
 from forebay.errors import Clash, Damaged, ForebayError, Invalid, Unavailable
 from forebay.kit.disk import files_below, make_folders, put, read, remove_tree
 from forebay.kit.failpoints import failpoint
+from forebay.kit.foreign import count, parsed
 from forebay.kit.redact import redacted
 from forebay.pull.earlier import earlier_files
 from forebay.pull.engine import fetch
@@ -314,9 +316,12 @@ def _known(root: Root, key: str, revision: str) -> dict[str, File]:
     folder = root.layout.part_known(key)
     for name in root.disk.list(folder):
         try:
-            raw = json.loads(read(root.disk, folder / name))
+            raw = parsed(read(root.disk, folder / name))
             if raw["revision"] == revision:
-                found |= {path: File(path, size, digest) for path, (digest, size) in raw["files"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
+                files = raw["files"].items()
+                found |= {
+                    path: File(path, count(size), checked_digest(digest)) for path, (digest, size) in files
+                }
+        except (ValueError, KeyError, TypeError, AttributeError, Invalid):
             continue
     return found

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from forebay.errors import Invalid
 from forebay.kit.failpoints import failpoint
+from forebay.kit.foreign import parsed
 from forebay.pull import journal
 from forebay.pull.digests import Digests
 from forebay.pull.engine import fetch
@@ -209,7 +210,7 @@ def _load(path: Path) -> dict[str, dict[str, object]]:
     with suppress(OSError, UnicodeDecodeError):
         for line in path.read_text(encoding="utf-8").splitlines():
             with suppress(ValueError, TypeError, KeyError):
-                item = json.loads(line)
+                item = parsed(line)
                 out[item["path"]] = item
     return out
 

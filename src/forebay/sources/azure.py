@@ -94,11 +94,7 @@ class AzureSource:
             reply = self._get(place, "", urlencode(facts))
             try:
                 root = ElementTree.fromstring(reply.body)
-            except (
-                ElementTree.ParseError,
-                LookupError,
-                ValueError,
-            ) as error:  # the latter: strange encodings
+            except (ElementTree.ParseError, LookupError, ValueError) as error:  # or a strange encoding
                 raise Unavailable(
                     f"{place.endpoint} did not answer with XML; is it a blob service?"
                 ) from error
