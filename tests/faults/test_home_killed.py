@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +13,6 @@ import pytest
 from tests.faults.mischief import SlyHub, sly_hub
 from tests.seeds.objects import cache, downloader, node_group, service
 from tests.seeds.world import (
-    FOREBAY,
-    ROOT,
     HomeUnderTest,
     eventually,
     facts_of,
@@ -166,34 +162,3 @@ def test_down_leaves_no_process_and_the_next_up_has_everything(farm: HomeUnderTe
     again(farm)
     farm.kubectl("wait", "--for=condition=Ready", "isvc/chat", "--timeout=60s")
     eventually(lambda: answers(farm), what="an answer")
-
-
-def refused(*words: str) -> tuple[int, str]:
-    """Exit code and words of a `forebay up` that must not start."""
-    done = subprocess.run([*FOREBAY, "up", *words], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    return done.returncode, done.stderr
-
-
-def one_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("Error: "), text
-    return lines[0]
-
-
-@pytest.mark.parametrize("more", [(), ("-d",)])
-def test_what_keeps_a_home_from_starting_is_one_line_and_a_code(
-    tmp_path: Path, more: tuple[str, ...]
-) -> None:
-    free = ("--api-port", "0", "--gateway-port", "0", *more)
-    with home(tmp_path / "home") as running, socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        code, told = refused("--data", str(running.data), *free)
-        assert code == 5 and "already runs" in one_line(told) and str(running.process.pid) in told
-        other = ("--data", str(tmp_path / "other"))
-        code, told = refused(*other, "--api-port", port, "--gateway-port", "0", *more)
-        assert code == 6 and port in one_line(told)
-        code, told = refused(*other, "--api-port", "0", "--gateway-port", port, *more)
-        assert code == 6 and port in one_line(told)
-        code, told = refused("--data", "/proc/nobody-can-write-here", *free)
-        assert code == 3 and "cannot write" in one_line(told)
-        assert running.kubectl("get", "--raw", "/readyz") == "ok"

@@ -67,8 +67,9 @@ def read_extra(path: Path) -> dict[str, tuple[str, ...]]:
     except FileNotFoundError:
         return {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        told = " ".join(str(error).split())
         raise Invalid(
-            f"{path}: cannot be read as YAML: {error}; write lines like `image: [program]`"
+            f"{path}: cannot be read as YAML: {told}; write lines like `image: [program]`"
         ) from error
     if not isinstance(content, dict):
         raise Invalid(f"{path}: is not a mapping; write lines like `image: [program, argument]`")

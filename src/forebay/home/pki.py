@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,9 +29,9 @@ class Pki:
 
 
 def ensure(folder: Path, *, now: datetime | None = None) -> Pki:
-    """The files in `folder`, made where they are missing; the server's certificate is renewed a month early.
+    """The files in `folder`, made where they are missing or of no use; what ends is renewed a month early.
 
-    The authority stays, so kubeconfig files stay valid across restarts. Raises OSError.
+    The authority stays until then, so kubeconfig files stay valid across restarts. Raises OSError.
     """
     files = Pki(folder / "ca.crt", folder / "server.crt", folder / "server.key")
     now = now or datetime.now(UTC)
@@ -40,7 +41,7 @@ def ensure(folder: Path, *, now: datetime | None = None) -> Pki:
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     ca_key = folder / "ca.key"
-    if not (files.ca.exists() and ca_key.exists()):
+    if not (_pair(files.ca, ca_key) and _lasts(files.ca, now)):
         key, cert = certs.make_ca(now, now + 365 * YEARS_CA * _DAY)
         _write(ca_key, key, 0o600)
         _write(files.ca, cert, 0o644)
@@ -57,10 +58,30 @@ def ensure(folder: Path, *, now: datetime | None = None) -> Pki:
 def _fresh(files: Pki, now: datetime) -> bool:
     try:
         until = datetime.fromisoformat((files.ca.parent / "server.until").read_text())
-    except (OSError, ValueError):
+        soon = until - now <= DAYS_RENEW * _DAY
+    except (OSError, ValueError, TypeError):
         return False
-    there = all(path.exists() for path in (files.ca, files.cert, files.key))
-    return there and until - now > DAYS_RENEW * _DAY
+    return not soon and _lasts(files.ca, now) and _pair(files.cert, files.key)
+
+
+def _pair(cert: Path, key: Path) -> bool:
+    """Whether both can be read and belong to each other."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+    except OSError:  # SSLError is one
+        return False
+    return True
+
+
+def _lasts(ca: Path, now: datetime) -> bool:
+    """Whether it is an authority's certificate with more than a month to go."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(ca)
+        ends = [ssl.cert_time_to_seconds(str(found["notAfter"])) for found in context.get_ca_certs()]
+    except OSError:
+        return False
+    return bool(ends) and min(ends) > (now + DAYS_RENEW * _DAY).timestamp()
 
 
 def kubeconfig(*, server: str, ca: bytes, token: str, user: str = "forebay", namespace: str = "") -> str:

@@ -17,7 +17,7 @@ import click
 
 from forebay.api.kinds import Pod
 from forebay.api.meta import Json, Resource
-from forebay.errors import Absent, Unavailable
+from forebay.errors import Absent, ForebayError, Unavailable
 from forebay.home import bootstrap, images, pki, tokens
 from forebay.home.apiserver import crds
 from forebay.home.apiserver.app import create_app
@@ -58,6 +58,7 @@ class Home:
         self._folder = DataFolder(settings.data)
         self._data = self._folder.path
         self._kubelets: list[Kubelet] = []
+        self._hurry = asyncio.Event()
         self._url = ""
 
     async def run(self, started: Callable[[Json], None]) -> None:
@@ -78,6 +79,10 @@ class Home:
                 await self._work(store, lambda: started(facts))
         finally:
             self._folder.leave()
+
+    def hurry(self) -> None:
+        """While it stops: wait for nobody any more."""
+        self._hurry.set()
 
     def _gateway_port(self) -> int:
         """The port that the gateway's pod will take; looked at now, so that a taken one is told at once."""
@@ -143,9 +148,16 @@ class Home:
     async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """The gateway drains first, so that no request meets a stopped engine; then all pods end together."""
         tasks[0].cancel()  # controllers would start anew what we end
-        await asyncio.gather(*(k.stop(STOP_PODS_S, first=is_gateway) for k in self._kubelets))
+        orderly = [asyncio.ensure_future(k.stop(STOP_PODS_S, first=is_gateway)) for k in self._kubelets]
+        hurrying = asyncio.ensure_future(self._stop_when_hurried())
+        await asyncio.gather(*orderly)
+        hurrying.cancel()
         for task in tasks:
             task.cancel()
+
+    async def _stop_when_hurried(self) -> None:
+        await self._hurry.wait()
+        await asyncio.gather(*(k.stop(0.0) for k in self._kubelets))
 
     def _logs(self, pod: Pod, query: LogQuery) -> AsyncIterator[bytes]:
         return read_logs(self._data, pod, query)
@@ -182,15 +194,34 @@ def run_home(settings: HomeSettings, parts: Parts) -> int:
             _greet(settings, facts, time.monotonic() - began)
 
         task = asyncio.ensure_future(home.run(started))
+
+        def stop() -> None:
+            if task.cancelling():
+                home.hurry()
+            else:
+                click.echo("Stopping; once more (Ctrl-C) to wait for nothing.", err=True)
+                task.cancel()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
+        with contextlib.suppress(asyncio.CancelledError):
+            try:
+                task.result()
+            except BaseExceptionGroup as group:
+                raise _the_error(group) from group
 
     asyncio.run(body())
     click.echo("Forebay is down.", err=True)
     return 0
+
+
+def _the_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a person should read of the errors of tasks that ran together: one of ours, if there is any."""
+    found: BaseException = group.subgroup(ForebayError) or group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 def _greet(settings: HomeSettings, facts: Json, seconds: float) -> None:
@@ -210,6 +241,7 @@ def detached(settings: HomeSettings, arguments: Sequence[str]) -> int:
     probe.leave()
     log = data / "up.log"
     with log.open("ab") as out:
+        before = out.tell()
         child = subprocess.Popen(
             [sys.executable, "-m", "forebay.main", "up", *arguments],
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
@@ -217,12 +249,10 @@ def detached(settings: HomeSettings, arguments: Sequence[str]) -> int:
     deadline = time.monotonic() + DETACHED_S
     while time.monotonic() < deadline:
         if child.poll() is not None:
-            lines = log.read_text().strip().splitlines()
-            told = next(
-                (line for line in reversed(lines) if line.startswith("Error: ")), lines[-1] if lines else ""
-            )
-            click.echo(told, err=True)
-            return child.returncode or 1
+            lines = log.read_bytes()[before:].decode(errors="replace").strip().splitlines()
+            told = [line for line in lines if line.startswith("Error: ")] or lines
+            click.echo((told or [f"Error: the home ended with {child.returncode}; see {log}"])[-1], err=True)
+            return child.returncode if child.returncode > 0 else 1
         with contextlib.suppress(Absent):
             facts = read_running(data)
             _greet(settings, facts, DETACHED_S - (deadline - time.monotonic()))

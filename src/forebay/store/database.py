@@ -5,16 +5,24 @@ A confirmed write survives a power cut: without that, promise S1 (revisions only
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from forebay.errors import Exhausted, Unavailable
+from forebay.errors import Damaged, Exhausted, ForebayError, Invalid, Unavailable
 
 KEEP_LOG_ROWS = 2000
+_WHY = {
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; look at its permissions and those of its folder",
+    sqlite3.SQLITE_READONLY: "it cannot be written; look at its permissions, its owner and how it is mounted",
+    sqlite3.SQLITE_IOERR: "the disk failed to read or write it; look at the system's log",
+    sqlite3.SQLITE_BUSY: "another program holds it open; close that",
+}
 
 
 @dataclass(frozen=True)
@@ -42,30 +50,47 @@ class Database:
     def open(self) -> tuple[list[tuple[str, str, str, str, str]], list[Change], int]:
         """Open or make the file. Returns current objects, the log's tail, and the newest revision.
 
-        Raises Unavailable when the file is not a database of ours or cannot be written.
+        Raises Damaged (no database, or not of ours), Invalid (of a newer Forebay), Exhausted, Unavailable.
         """
         try:
+            with suppress(
+                OSError
+            ):  # it holds Secrets: for its owner's eyes only; SQLite's own files do as it does
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                self.path.chmod(0o600)
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._migrate(self._db)  # first: a file that is not ours stays as it is
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            self._migrate(self._db)
             current = self._db.execute("SELECT grp, plural, namespace, name, body FROM current").fetchall()
             tail = self._db.execute("SELECT * FROM log ORDER BY revision").fetchall()
-        except sqlite3.Error as error:
-            raise Unavailable(
-                f"cannot use the database {self.path}: {error}; move it away to start afresh"
-            ) from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            self.close()
+            raise self._trouble(error) from error
         log = [Change(*row) for row in tail]
         return current, log, log[-1].revision if log else 0
 
-    @staticmethod
-    def _migrate(db: sqlite3.Connection) -> None:
+    def _trouble(self, error: Exception) -> ForebayError:
+        """What an error of SQLite means to a person; its own text may hold what is stored."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return Exhausted(f"no room to write {self.path}: free disk space, then try again")
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+            told = f"the database {self.path} is damaged or not one of Forebay's"
+            return Damaged(
+                f"{told}: put a backup in its place, or move {self.path.name}* away to start afresh"
+            )
+        why = getattr(error, "sqlite_errorname", "SQLITE_ERROR").removeprefix("SQLITE_").lower()
+        return Unavailable(f"cannot use the database {self.path}: {_WHY.get(code, why)}")
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
         done = db.execute("PRAGMA user_version").fetchone()[0]
         folder = resources.files("forebay.store") / "migrations"
         files = sorted((e for e in folder.iterdir() if e.name.endswith(".sql")), key=lambda e: e.name)
         newest = int(files[-1].name.removesuffix(".sql"))
         if done > newest:
-            raise sqlite3.DatabaseError(f"a newer Forebay wrote it (form {done}, this one knows {newest})")
+            told = f"a newer Forebay wrote the database {self.path} (form {done}, this one knows {newest})"
+            raise Invalid(f"{told}: start that one, or choose another folder with --data")
         for entry in files:
             number = int(entry.name.removesuffix(".sql"))
             if number > done:
@@ -84,11 +109,10 @@ class Database:
             self._db.execute("DELETE FROM log WHERE revision <= ?", (oldest,))
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if "full" in str(error):
-                raise Exhausted(f"no room to write {self.path}: free disk space, then try again") from error
-            raise Unavailable(f"cannot write {self.path}: {error}") from error
+            with suppress(sqlite3.Error):
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+            raise self._trouble(error) from error
 
     @staticmethod
     def _apply(db: sqlite3.Connection, c: Change) -> None:

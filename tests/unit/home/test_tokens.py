@@ -72,8 +72,31 @@ def test_certificates_are_kept_and_renewed_before_their_end(tmp_path: Path) -> N
     assert files.key.stat().st_mode & 0o077 == 0
 
 
-def test_the_chain_satisfies_a_strict_client(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ca.crt", "ca.key", "server.crt", "server.key", "server.until"])
+@pytest.mark.parametrize("text", [None, "", "2020-01-01", "2020-01-01T00:00:00+00:00"])
+@pytest.mark.parametrize("age_days", [0, 340])  # at the end of the year the authority's key is needed again
+def test_what_is_missing_or_broken_of_the_certificates_is_made_anew(
+    tmp_path: Path, name: str, text: str | None, age_days: int
+) -> None:
+    pki.ensure(tmp_path, now=datetime.now(UTC) - timedelta(days=age_days))
+    (tmp_path / name).unlink() if text is None else (tmp_path / name).write_text(text)
+    assert_serves(pki.ensure(tmp_path))
+
+
+def test_an_authority_that_ends_is_replaced_with_all_it_signed(tmp_path: Path) -> None:
+    almost = datetime.now(UTC) - timedelta(days=365 * pki.YEARS_CA - 10)
+    first = pki.ensure(tmp_path, now=almost).ca.read_bytes()
     files = pki.ensure(tmp_path)
+    assert files.ca.read_bytes() != first
+    assert_serves(files)
+
+
+def test_the_chain_satisfies_a_strict_client(tmp_path: Path) -> None:
+    assert_serves(pki.ensure(tmp_path))
+
+
+def assert_serves(files: pki.Pki) -> None:
+    """A strict client that trusts the authority speaks with a server that has the pair."""
     client = ssl.create_default_context(cafile=str(files.ca))
     client.verify_flags |= ssl.VERIFY_X509_STRICT
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from forebay.api.admission import Rules
-from forebay.api.kinds import Namespace, Service
-from forebay.errors import Unavailable
+from forebay.api.kinds import Namespace, Secret, Service
+from forebay.errors import Damaged, Invalid
 from forebay.home.look import StoreLook
 from forebay.store.sqlite import SqliteStore
 
@@ -37,5 +39,48 @@ def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version=999")
     db.close()
     store = SqliteStore(tmp_path / "a.db", Rules())
-    with pytest.raises(Unavailable, match="a newer Forebay wrote it"):
+    with pytest.raises(Invalid, match=r"a newer Forebay wrote .*: start that one"):
         asyncio.run(store.open())
+
+
+def _noise(path: Path) -> None:
+    path.write_bytes(bytes(range(256)) * 64)
+
+
+def _foreign(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE current (mine)")
+
+
+def _scratched(path: Path) -> None:
+    """A whole file of ours, with noise over a stored object."""
+    asyncio.run(_with_a_secret(path))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"c2VjcmV0")
+    data[at - 40 : at - 10] = b"\xff" * 30
+    path.write_bytes(data)
+
+
+async def _with_a_secret(path: Path) -> None:
+    store = SqliteStore(path, Rules())
+    await store.open()
+    await store.create(Secret.new("s", "default", data={"token": "c2VjcmV0"}))
+    await store.close()
+
+
+@pytest.mark.parametrize("damage", [_noise, _foreign, _scratched])
+def test_a_damaged_file_is_told_and_nothing_of_its_content(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(tmp_path / "a.db")
+    before = (tmp_path / "a.db").read_bytes()
+    with pytest.raises(Damaged, match=r"move a\.db") as caught:
+        asyncio.run(SqliteStore(tmp_path / "a.db", Rules()).open())
+    assert "c2VjcmV0" not in caught.value.message
+    assert (tmp_path / "a.db").read_bytes() == before, "it is evidence"
+
+
+def test_the_file_is_for_its_owner_only_whatever_the_folder_allows(tmp_path: Path) -> None:
+    (tmp_path / "a.db").touch(mode=0o644)
+    asyncio.run(_with_a_secret(tmp_path / "a.db"))
+    assert (tmp_path / "a.db").stat().st_mode & 0o077 == 0

@@ -1,0 +1,1 @@
+"""Kills and writes at random for as long as one likes: `make soak`."""
