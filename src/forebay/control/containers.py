@@ -72,6 +72,15 @@ def without_secrets(container: Json) -> Json:
     return {**container, "env": env, "envFrom": env_from}
 
 
+def secret_names(container: Json) -> list[str]:
+    """Names of the Secrets that the container's variables come from."""
+    env = [
+        ((e.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name") for e in container.get("env") or []
+    ]
+    whole = [(e.get("secretRef") or {}).get("name") for e in container.get("envFrom") or []]
+    return sorted({str(name) for name in (*env, *whole) if name})
+
+
 def _fits(entry: Json, uri: str) -> bool:
     if entry.get("prefix"):
         return uri.startswith(str(entry["prefix"]))

@@ -10,9 +10,13 @@ from forebay.api.kinds import ConfigMap, Secret, ServiceAccount
 from forebay.api.meta import Key, Resource
 from forebay.control.config import Credentials, Settings, settings_from
 from forebay.control.credentials import Sources, account_secrets
+from forebay.control.trust import COPY, NO_TRUST, Trust
 from forebay.errors import Absent
 from forebay.store.protocol import Store
 
+# Secrets wake nobody: watching them takes the right to list them all. While something fails or waits for want
+# of one, those that it names are read again, which needs no right beyond that to read them by name.
+CORRECTED_S = 2.0
 T = TypeVar("T", bound=Resource)
 
 
@@ -52,6 +56,19 @@ async def credential_sources(
         account=account, found_account=found, secrets=secrets, secret_name=secret_name,
         storage_key=str(key) if key is not None else None,
         parameters={str(k): str(v) for k, v in (parameters if isinstance(parameters, dict) else {}).items()},
+    )  # fmt: skip
+
+
+async def trust(store: Store, config: Settings, system_namespace: str, namespace: str) -> Trust:
+    """The administrator's CA bundle, as pods in `namespace` see it."""
+    if not config.ca_bundle:
+        return NO_TRUST
+    home = Key(system_namespace, config.ca_bundle)
+    name = config.ca_bundle if namespace == system_namespace else COPY
+    return Trust(
+        namespace=namespace, name=name, wanted=str(home),
+        source=await maybe(store, ConfigMap, home),
+        there=await maybe(store, ConfigMap, Key(namespace, name)),
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class InferenceServiceController:
     def __init__(self, store: Store, *, system_namespace: str, clock: Clock) -> None:
         self._store, self._clock, self._system_namespace = store, clock, system_namespace
         self._known = known = Known()
-        config = Where(namespace=system_namespace, name=names.CONFIG_MAP)
+        config = Where(namespace=system_namespace)  # the settings, and the CA bundle that they name
         shared = (
             LocalModelCache, LocalModelNamespaceCache, LocalModelNodeGroup, Node, ServingRuntime,
             ClusterServingRuntime, ClusterStorageContainer, ServiceAccount,

@@ -27,6 +27,7 @@ from forebay.control.inferenceservice.storage import (
     with_model,
 )  # fmt: skip
 from forebay.control.inferenceservice.template import pod_template
+from forebay.control.reading import CORRECTED_S
 from forebay.control.when import epoch_s
 
 LOOK_S = 300.0
@@ -60,7 +61,8 @@ def decide(seen: Seen) -> Decision:
     fresh = _complete(seen, plan_for(seen, source))
     problem = _problem(seen, predictor, source, fresh, template)
     if problem:
-        return _refused(seen, name, told, FailureReason.INVALID_PREDICTOR_SPEC, problem)
+        refused = _refused(seen, name, told, FailureReason.INVALID_PREDICTOR_SPEC, problem)
+        return replace(refused, look_again_s=CORRECTED_S) if _lacks_secret(seen, source) else refused
     rollout = children.rollout_hash(seen.service, template, source.uri)
     plan = _plan_in_effect(seen, fresh, rollout)
     mounted = plan.mount if plan.mode != "none" else ""
@@ -89,13 +91,20 @@ def _problem(seen: Seen, predictor: Predictor, source: Source, plan: Plan, templ
         return "the runtime has no container; correct it or name another"
     if plan.mode == "pull":
         chosen = initializer(seen, predictor, plan)
-        return chosen if isinstance(chosen, str) else pull_credentials(seen).problem
+        if isinstance(chosen, str):
+            return chosen
+        return pull_credentials(seen).problem or seen.trust.problem
     if plan.mode == "claim" and not plan.claim:
         return f"{plan.uri}: no claim is named; write pvc://<claim>/<path>"
     taken = seen.deployment is not None and seen.deployment.controller_uid() != seen.service.uid
     if taken and seen.deployment is not None:
         return f"Deployment {seen.deployment.name} belongs to someone else; delete it or rename the service"
     return ""
+
+
+def _lacks_secret(seen: Seen, source: Source) -> bool:
+    """Whether a Secret that people correct would do."""
+    return bool(source.problem or pull_credentials(seen).problem)
 
 
 def _complete(seen: Seen, plan: Plan) -> Plan:
@@ -130,7 +139,7 @@ def _plan_in_effect(seen: Seen, fresh: Plan, rollout: str) -> Plan:
 
 def _storage(seen: Seen, plan: Plan) -> list[Action]:
     """The claim and volume of a cached model: made where a service uses it, let go where none does."""
-    found: list[Action] = []
+    found: list[Action] = seen.trust.copying() if plan.mode == "pull" else []
     group = seen.groups.get(plan.group)
     if plan.mode == "cache" and group is not None and not seen.settings.disable_volume_management:
         found += _serving(seen, plan)

@@ -54,6 +54,7 @@ async def look(store: Store, key: Key, *, system_namespace: str, clock: Clock) -
         nodes=(await store.list(Node)).items,
         containers=(await store.list(ClusterStorageContainer)).items,
         sources=await _sources(store, service, predictor, settings),
+        trust=await reading.trust(store, settings, system_namespace, key.namespace),
         deployment=await reading.maybe(store, Deployment, child),
         endpoint=await reading.maybe(store, Service, Key(key.namespace, endpoint_name(service))),
         autoscaler=await reading.maybe(store, HorizontalPodAutoscaler, child),

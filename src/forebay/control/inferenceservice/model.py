@@ -23,6 +23,7 @@ from forebay.api.kinds import (
 from forebay.api.meta import Resource
 from forebay.control.config import Settings
 from forebay.control.credentials import NO_SOURCES, Sources
+from forebay.control.trust import NO_TRUST, Trust
 
 PLAN_NOTE = "forebay.dev/storage-plan"  # on the Deployment: where its pods take the model from
 ROLLOUT_NOTE = "forebay.dev/rollout"  # on the Deployment: hash of what the user and the runtime say
@@ -42,6 +43,7 @@ class Seen:
     nodes: tuple[Node, ...] = ()
     containers: tuple[ClusterStorageContainer, ...] = ()
     sources: Sources = NO_SOURCES  # credentials of the service's namespace
+    trust: Trust = NO_TRUST  # of its init containers
     deployment: Deployment | None = None
     endpoint: Service | None = None
     autoscaler: HorizontalPodAutoscaler | None = None

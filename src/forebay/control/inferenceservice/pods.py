@@ -141,15 +141,15 @@ def _container_failure(pod: Pod, container: Json) -> PodFailure | None:
     state = container.get("state") or {}
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
     last = ended or (container.get("lastState") or {}).get("terminated") or {}
-    troubled = waiting.get("reason") in _TROUBLED or (ended and ended.get("exitCode"))
-    if not troubled:
+    model = container.get("name") == INITIALIZER
+    again = model and "running" in state and last.get("exitCode")  # it loops: this is no progress yet
+    if not (again or waiting.get("reason") in _TROUBLED or (ended and ended.get("exitCode"))):
         return None
     message = str(
         last.get("message")
         or waiting.get("message")
         or f"container {container.get('name')} ended with exit code {last.get('exitCode')}; see its logs"
     )
-    model = container.get("name") == INITIALIZER
     return PodFailure(
         pod=pod.name,
         kind=str(waiting.get("reason") or last.get("reason") or "Error"),

@@ -14,7 +14,7 @@ from forebay.control.config import Settings
 from forebay.control.inferenceservice.model import Plan, Seen
 from forebay.control.inferenceservice.pods import PodsView, pods_view
 from forebay.control.inferenceservice.predictor import stopped
-from forebay.control.inferenceservice.storage import cache_of, nodes_with_copy, opted_out
+from forebay.control.inferenceservice.storage import cache_of, matching, nodes_with_copy, opted_out
 from forebay.control.when import rfc3339
 
 _VARIABLE = re.compile(r"\{\{\s*\.(Name|Namespace|IngressDomain)\s*\}\}")
@@ -38,7 +38,12 @@ def status(seen: Seen, outcome: Outcome) -> Json:
     """The whole status, from what is there now."""
     service, view = seen.service, pods_view(seen.pods, seen.deployment)
     predictor = _predictor_ready(seen, outcome, view)
-    claims = [predictor, _ingress_ready(predictor), _ready(service, predictor), _cache_hit(seen, outcome)]
+    claims = [
+        predictor,
+        _ingress_ready(predictor),
+        _ready(service, predictor),
+        _cache_hit(seen, outcome, view),
+    ]
     gone = []
     if outcome.unsupported:
         claims.append(yes("Unsupported", "FieldsIgnored", "; ".join(outcome.unsupported), severity="Info"))
@@ -102,7 +107,7 @@ def _predictor_ready(seen: Seen, outcome: Outcome, view: PodsView) -> Condition:
         return yes("PredictorReady", "Available")
     if view.failure is not None:
         return no("PredictorReady", view.failure.kind, f"pod {view.failure.pod}: {view.failure.message}")
-    waiting = _waiting_for_cache(seen, outcome)
+    waiting = _waiting_for_cache(seen, outcome.plan)
     if waiting:
         return no("PredictorReady", "WaitingForCache", waiting)
     return no(
@@ -122,8 +127,7 @@ def _ready(service: InferenceService, predictor: Condition) -> Condition:
     return no("Ready", predictor.reason, predictor.message)
 
 
-def _waiting_for_cache(seen: Seen, outcome: Outcome) -> str:
-    plan = outcome.plan
+def _waiting_for_cache(seen: Seen, plan: Plan | None) -> str:
     if plan is None or plan.mode != "cache" or nodes_with_copy(seen, plan):
         return ""
     cache = cache_of(seen, plan)
@@ -138,12 +142,12 @@ def _waiting_for_cache(seen: Seen, outcome: Outcome) -> str:
     )
 
 
-def _cache_hit(seen: Seen, outcome: Outcome) -> Condition:
-    status, reason, message = _source_told(seen, outcome)
+def _cache_hit(seen: Seen, outcome: Outcome, view: PodsView) -> Condition:
+    status, reason, message = _source_told(seen, outcome, view)
     return Condition("CacheHit", status, reason, message, severity="Info")
 
 
-def _source_told(seen: Seen, outcome: Outcome) -> tuple[str, str, str]:
+def _source_told(seen: Seen, outcome: Outcome, view: PodsView) -> tuple[str, str, str]:
     """Status, reason and message of CacheHit: where the model comes from, and what would be better."""
     plan, fresh = outcome.plan, outcome.fresh
     if plan is None:
@@ -153,10 +157,7 @@ def _source_told(seen: Seen, outcome: Outcome) -> tuple[str, str, str]:
     if plan.mode == "claim":
         return "False", "PersistentVolumeClaim", f"the model is read from claim {plan.claim}"
     if plan.mode == "cache":
-        nodes = nodes_with_copy(seen, plan)
-        if nodes:
-            return "True", "Cached", f"served from cache {_shown(plan)} on {', '.join(nodes)}"
-        return "False", "WaitingForCache", _waiting_for_cache(seen, outcome)
+        return _copy_told(seen, plan, view)
     if fresh is not None and fresh.mode == "cache":
         told = (
             f"the running pods downloaded {plan.uri} themselves; the next rollout uses cache {_shown(fresh)}"
@@ -168,8 +169,26 @@ def _source_told(seen: Seen, outcome: Outcome) -> tuple[str, str, str]:
             "SwitchedOff",
             f"annotation {names.DISABLE_LOCALMODEL}: each pod downloads {plan.uri} itself",
         )
-    told = f"each pod downloads {plan.uri} itself; a LocalModelCache of it would spare that"
-    return "False", "NotCached", told
+    return "False", "NotCached", f"each pod downloads {plan.uri} itself; {_spared(seen, plan)}"
+
+
+def _copy_told(seen: Seen, plan: Plan, view: PodsView) -> tuple[str, str, str]:
+    nodes, waiting = nodes_with_copy(seen, plan), _waiting_for_cache(seen, plan)
+    if nodes:
+        return "True", "Cached", f"served from cache {_shown(plan)} on {', '.join(nodes)}"
+    if view.ready:
+        return "True", "Cached", f"served from a copy of cache {_shown(plan)}; further pods: {waiting}"
+    return "False", "WaitingForCache", waiting
+
+
+def _spared(seen: Seen, plan: Plan) -> str:
+    """What would spare the download."""
+    cached = matching(seen, plan)
+    if cached is None:
+        return "a LocalModelCache of it would spare that"
+    cache = cache_of(seen, cached)
+    said = (find(cache, "Ready").get("message") if cache is not None else "") or "it has no status yet"
+    return f"{names.WHEN_UNCACHED}: pull does not wait for cache {_shown(cached)} ({said})"
 
 
 def _shown(plan: Plan) -> str:
@@ -177,28 +196,23 @@ def _shown(plan: Plan) -> str:
 
 
 def _model_status(seen: Seen, outcome: Outcome, view: PodsView) -> Json:
-    if outcome.problem:
-        failure = {
-            "reason": str(outcome.reason or FailureReason.INVALID_PREDICTOR_SPEC),
-            "message": outcome.problem,
-        }
-        held = ServedState.LOADED if view.ready else ServedState.PENDING
-        return {
-            "transitionStatus": str(Transition.INVALID_SPEC),
-            "lastFailureInfo": failure,
-            "states": {"activeModelState": str(held), "targetModelState": ""},
-        }
-    target = view.target
+    """modelStatus as KServe fills it: the target is what the newest pod is at, or FailedToLoad where nothing
+    can be started; active is what serves. Unlike there, the last failure goes once the model is loaded."""
+    target, failure = view.target, view.failure.as_json() if view.failure is not None else None
     transition = {
         ServedState.LOADED: Transition.UP_TO_DATE,
         ServedState.FAILED_TO_LOAD: Transition.BLOCKED,
     }.get(target, Transition.IN_PROGRESS)
-    active = str(ServedState.LOADED if view.ready else ServedState.NONE)
+    if outcome.problem:
+        target, transition = ServedState.FAILED_TO_LOAD, Transition.INVALID_SPEC
+        reason = outcome.reason or FailureReason.INVALID_PREDICTOR_SPEC
+        failure = {"reason": str(reason), "message": outcome.problem}
+    elif failure is None and target is not ServedState.LOADED:
+        failure = (seen.service.status.get("modelStatus") or {}).get("lastFailureInfo")
+    active = ServedState.LOADED if view.ready else ServedState.NONE
     found: Json = {
         "transitionStatus": str(transition),
-        "states": {"activeModelState": active, "targetModelState": str(target)},
+        "states": {"activeModelState": str(active), "targetModelState": str(target)},
         "copies": {"failedCopies": view.failed, "totalCopies": view.ready},
     }
-    if view.failure is not None:
-        found["lastFailureInfo"] = view.failure.as_json()
-    return found
+    return {**found, "lastFailureInfo": failure} if failure else found

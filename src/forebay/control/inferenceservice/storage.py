@@ -11,7 +11,7 @@ from forebay.api.affinity import ready as node_ready
 from forebay.api.kinds import ClusterStorageContainer
 from forebay.api.meta import Json, Resource
 from forebay.api.states import NodeState
-from forebay.control import containers
+from forebay.control import containers, trust
 from forebay.control.credentials import Injection, decoded, injection, merged_env
 from forebay.control.inferenceservice.model import Plan, Seen
 from forebay.control.inferenceservice.predictor import Predictor
@@ -75,15 +75,20 @@ def plan_for(seen: Seen, source: Source) -> Plan:
     if names.scheme_of(source.uri) == "pvc":
         claim, _, path = source.uri.partition("://")[2].partition("/")
         return replace(base, mode="claim", claim=claim, path=path.strip("/"))
-    cached = _cached(seen, base)
-    waits = seen.service.annotations.get(names.WHEN_UNCACHED, "wait") != "pull"
-    if cached is not None and (waits or nodes_with_copy(seen, cached)):
+    cached = matching(seen, base)
+    if cached is not None and (waits(seen) or nodes_with_copy(seen, cached)):
         return cached
     return replace(base, mode="pull")
 
 
-def _cached(seen: Seen, base: Plan) -> Plan | None:
-    """The best matching cache: the namespace's own first, then ready ones, then the closest match."""
+def waits(seen: Seen) -> bool:
+    """Whether the service's pods wait for a cache's first copy instead of downloading."""
+    return seen.service.annotations.get(names.WHEN_UNCACHED, "wait") != "pull"
+
+
+def matching(seen: Seen, base: Plan) -> Plan | None:
+    """The plan with the best matching cache: the namespace's own first, then ready ones, then the closest
+    match; a service that does not wait takes any ready one first."""
     if not seen.settings.enabled or opted_out(seen.service):
         return None
     wanted_group = seen.service.annotations.get(names.NODEGROUP, "")
@@ -97,7 +102,8 @@ def _cached(seen: Seen, base: Plan) -> Plan | None:
             continue
         plan = _with_group(seen, base, cache, [wanted_group] if wanted_group else groups)
         empty = not nodes_with_copy(seen, plan)
-        candidates.append(((not cache.namespace, empty, -len(uri.removesuffix("/")), cache.name), plan))
+        order = (not cache.namespace, empty) if waits(seen) else (empty, not cache.namespace)
+        candidates.append(((*order, -len(uri.removesuffix("/")), cache.name), plan))
     return min(candidates, key=lambda c: c[0])[1] if candidates else None
 
 
@@ -245,19 +251,9 @@ def _pull(seen: Seen, predictor: Predictor, plan: Plan, spec: Json, *, read_only
     ]
     volumes = spec.setdefault("volumes", [])
     volumes += [{"name": PULL_VOLUME, "emptyDir": {}}, *found.volumes]
-    if seen.settings.ca_bundle:
-        _trust(seen, container, volumes)
+    trust.mount(seen.trust, seen.settings, container, volumes)
     spec["initContainers"] = [container, *(spec.get("initContainers") or [])]
     _mount_everywhere(spec, {"name": PULL_VOLUME, "mountPath": plan.mount, "readOnly": read_only})
-
-
-def _trust(seen: Seen, container: Json, volumes: list[Json]) -> None:
-    """The administrator's CA bundle, as KServe gives it to the storage initializer."""
-    folder = seen.settings.ca_bundle_mount
-    volumes.append({"name": "cabundle-cert", "configMap": {"name": seen.settings.ca_bundle}})
-    container["volumeMounts"].append({"name": "cabundle-cert", "mountPath": folder, "readOnly": True})
-    told = {"CA_BUNDLE_CONFIGMAP_NAME": seen.settings.ca_bundle, "CA_BUNDLE_VOLUME_MOUNT_POINT": folder}
-    container["env"] = merged_env(container["env"], [{"name": k, "value": v} for k, v in told.items()])
 
 
 def pull_credentials(seen: Seen) -> Injection:

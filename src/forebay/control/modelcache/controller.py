@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from forebay.api import names
 from forebay.api.kinds import (
     ClusterStorageContainer,
     ConfigMap,
@@ -46,7 +45,7 @@ class ModelCacheController:
         self._store, self._kind, self._clock = store, kind, clock
         self._system_namespace = system_namespace
         self._known = known = Known()
-        config = Where(namespace=system_namespace, name=names.CONFIG_MAP)
+        config = Where(namespace=system_namespace)  # the settings, and the CA bundle that they name
         self.watches = (
             Watch(kind, wakes=known.own),
             Watch(Job, wakes=self._owner),

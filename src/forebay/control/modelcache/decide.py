@@ -10,12 +10,14 @@ from forebay.api.affinity import ready
 from forebay.api.conditions import Condition, merged, no
 from forebay.api.kinds import Job, LocalModelNode, Node, Secret
 from forebay.api.meta import Json, Resource
+from forebay.api.states import NodeState
 from forebay.control.actions import Action, Create, Replace, delete
 from forebay.control.modelcache.job import credentials_name
 from forebay.control.modelcache.launches import download_pair, launches_of, made, start
 from forebay.control.modelcache.model import NodeView, Seen, finished
 from forebay.control.modelcache.placement import assigned, dropped, entry_actions, holding, view_of
 from forebay.control.modelcache.status import notes, status
+from forebay.control.reading import CORRECTED_S
 from forebay.control.volumes import claim, download_volume
 from forebay.control.when import epoch_s, rfc3339
 
@@ -44,13 +46,18 @@ def decide(seen: Seen) -> Decision:
     views = tuple(view_of(seen, node, homes[node.name]) for node in _sorted(seen.nodes) if node.name in homes)
     trouble = _trouble(seen, homes)
     active = seen.settings.enabled and not seen.job_namespace_missing
-    launches, due = launches_of(seen, views) if active and not seen.credentials.problem else ([], {})
+    able = active and not (seen.credentials.problem or seen.trust.problem)
+    launches, due = launches_of(seen, views) if able else ([], {})
     actions: list[Action] = []
     if active:
         actions += entry_actions(seen, homes)
         actions += _volumes(seen, set(homes.values()))
+    if launches:
+        actions += seen.trust.copying()
     for launch in launches:
         actions += start(seen, launch)
+    if not seen.settings.enabled:  # one switch: what runs stops too, and goes on where it was
+        actions += [delete(j) for j in seen.jobs if not finished(j) and not j.deleting]
     actions += _leftovers(seen, homes)
     actions += notes(seen, views)
     return Decision(tuple(actions), status(seen, views, due, trouble), _next_look(seen, views, due))
@@ -82,6 +89,8 @@ def _trouble(seen: Seen, homes: Mapping[str, str]) -> Condition | None:
         )
     if seen.credentials.problem:
         return no("Ready", "CredentialsMissing", seen.credentials.problem)
+    if seen.trust.problem:
+        return no("Ready", "CaBundleMissing", seen.trust.problem)
     if not homes:
         return no(
             "Ready",
@@ -229,4 +238,10 @@ def _waited_enough(seen: Seen) -> bool:
 
 def _next_look(seen: Seen, views: Sequence[NodeView], due: Mapping[str, float]) -> float:
     waits = [max(0.1, at - seen.now) for at in due.values()]
+    failed = any(
+        v.job is not None and finished(v.job) == "Failed" and v.state is not NodeState.DOWNLOADED
+        for v in views
+    )
+    if failed or seen.credentials.problem:
+        waits.append(CORRECTED_S)
     return min([*waits, LOOK_S])

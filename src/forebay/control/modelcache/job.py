@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass
 
 from forebay.api import names, quantity
 from forebay.api.kinds import Job, LocalModelNamespaceCache, Secret
 from forebay.api.meta import Json
-from forebay.control import containers
+from forebay.control import containers, trust
 from forebay.control.credentials import copied, merged_env
-from forebay.control.modelcache.model import AIM_LABEL, ATTEMPT_LABEL, TRY_LABEL, Seen
+from forebay.control.modelcache.model import AIM_LABEL, ATTEMPT_LABEL, INPUTS_NOTE, TRY_LABEL, Seen
 from forebay.errors import Absent, Denied, Invalid
 
 STAGING = ".forebay/staging"
@@ -58,7 +59,19 @@ def download(seen: Seen, launch: Launch) -> tuple[Job, Secret | None]:
     container["args"] = [seen.uri, names.MODEL_MOUNT]
     container["env"] = merged_env(container.get("env") or [], found.env, _ours(seen, launch.aim))
     container["volumeMounts"] = [_mount(seen, container), *found.mounts]
-    return _job(seen, launch, container, list(found.volumes)), secret
+    volumes = list(found.volumes)
+    trust.mount(seen.trust, seen.settings, container, volumes)
+    return _job(seen, launch, container, volumes), secret
+
+
+def inputs(seen: Seen) -> str:
+    """Digest of what a download would start with now: its container and the versions of the Secrets it reads.
+
+    A Job that failed with other inputs says nothing about these, so nobody waits before trying them.
+    """
+    read = sorted((s.namespace, s.name, s.revision) for s in (*seen.secrets.values(), *seen.lent.values()))
+    bundle = seen.trust.source.revision if seen.trust.source else ""
+    return names.digest(json.dumps([_base(seen), seen.credentials.env, read, bundle], sort_keys=True), 16)
 
 
 def credentials_name(job: str) -> str:
@@ -153,7 +166,7 @@ def _job(seen: Seen, launch: Launch, container: Json, volumes: list[Json]) -> Jo
     job = Job.new(
         launch.name, seen.settings.job_namespace,
         labels={**labels, **seen.owned_labels("download"), **_numbers(launch)},
-        annotations=seen.owner_note(),
+        annotations={**seen.owner_note(), INPUTS_NOTE: inputs(seen)},
         spec={
             "backoffLimit": TRIES_PER_JOB,
             **_hopeless(container),

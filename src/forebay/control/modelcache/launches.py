@@ -9,8 +9,16 @@ from forebay.api.kinds import Job
 from forebay.api.meta import Resource
 from forebay.api.states import NodeState
 from forebay.control.actions import Action, Create, Note
-from forebay.control.modelcache.job import Aim, Launch, download
-from forebay.control.modelcache.model import AIM_LABEL, NodeView, Seen, finished, over_since, try_of
+from forebay.control.modelcache.job import Aim, Launch, download, inputs
+from forebay.control.modelcache.model import (
+    AIM_LABEL,
+    INPUTS_NOTE,
+    NodeView,
+    Seen,
+    finished,
+    over_since,
+    try_of,
+)
 from forebay.control.volumes import Pair
 from forebay.control.when import epoch_s
 
@@ -89,12 +97,19 @@ def _is_about(seen: Seen, view: NodeView, job: Job, aim: Aim) -> bool:
     return label == aim.label or not (label or aim.refresh or view.is_outdated(seen.revision))
 
 
+def _is_other(seen: Seen, job: Job) -> bool:
+    """Whether a Job failed with another container or other Secrets than a new one would have."""
+    return finished(job) == "Failed" and job.annotations.get(INPUTS_NOTE, "") not in ("", inputs(seen))
+
+
 def _is_damaged(view: NodeView) -> bool:
     return view.reported.get("reason") == "Damaged"
 
 
 def _due(seen: Seen, view: NodeView, aim: Aim) -> float:
     if view.job is None or not (_is_damaged(view) or _is_about(seen, view, view.job, aim)):
+        return 0.0
+    if _is_other(seen, view.job):
         return 0.0
     since, wait = epoch_s(over_since(view.job)) or 0.0, 2.0 ** min(try_of(view.job) - 1, 10)
     if _is_damaged(view) and finished(view.job) == "Complete":
@@ -106,7 +121,7 @@ def _due(seen: Seen, view: NodeView, aim: Aim) -> float:
 
 def _tries(seen: Seen, view: NodeView, aim: Aim) -> int:
     """One more than before if the last Job failed at the same, or its content did not stay whole."""
-    if view.job is None or not _is_about(seen, view, view.job, aim):
+    if view.job is None or not _is_about(seen, view, view.job, aim) or _is_other(seen, view.job):
         return 1
     return try_of(view.job) + 1 if _is_damaged(view) or finished(view.job) == "Failed" else 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from forebay.api import names, wishes
 from forebay.api.kinds import (
     ClusterStorageContainer,
@@ -18,7 +20,7 @@ from forebay.api.kinds import (
     Secret,
 )  # fmt: skip
 from forebay.api.meta import Key, Resource
-from forebay.control import reading
+from forebay.control import containers, reading
 from forebay.control.config import Settings
 from forebay.control.credentials import Injection, Sources, injection
 from forebay.control.modelcache.job import credentials_name
@@ -40,6 +42,7 @@ async def look(
     found, sources = await _credentials(store, cache, settings)
     wanted = {str(g) for g in cache.spec.get("nodeGroups") or ()}
     groups = (await store.list(LocalModelNodeGroup)).items
+    storage = (await store.list(ClusterStorageContainer)).items
     sibling = await _sibling(store, cache, names.storage_key(_uri(cache), found.endpoint))
     return Seen(
         cache=cache, settings=settings, now=clock.now().timestamp(),
@@ -50,10 +53,12 @@ async def look(
         job_namespace_missing=await reading.maybe(store, Namespace, Key("", settings.job_namespace)) is None,
         claims=await _claims(store, cache, settings),
         volumes=(await store.list(PersistentVolume)).items,
-        containers=(await store.list(ClusterStorageContainer)).items,
+        containers=storage,
         services=await _services(store, cache),
         credentials=found, secrets=dict(sources.secrets),
+        lent=await _lent(store, cache, storage, settings),
         copies=await _copies(store, cache, mine, settings),
+        trust=await reading.trust(store, settings, system_namespace, settings.job_namespace),
         sibling_revision=sibling[0], sibling_refreshed=sibling[1],
     )  # fmt: skip
 
@@ -69,6 +74,16 @@ async def _credentials(store: Store, cache: Resource, settings: Settings) -> tup
         store, namespace, settings.credentials, account=account, storage=storage
     )
     return injection(sources, settings.credentials, namespace), sources
+
+
+async def _lent(
+    store: Store, cache: Resource, storage: Sequence[ClusterStorageContainer], settings: Settings
+) -> dict[str, Secret]:
+    """The administrator's Secrets that the download's container names, by name, where they are there."""
+    chosen = containers.chosen(storage, _uri(cache), containers.DOWNLOAD_JOB)
+    wanted = containers.secret_names(chosen.spec.get("container") or {}) if chosen is not None else []
+    found = [await reading.maybe(store, Secret, Key(settings.job_namespace, name)) for name in wanted]
+    return {s.name: s for s in found if s is not None}
 
 
 async def _claims(store: Store, cache: Resource, settings: Settings) -> tuple[PersistentVolumeClaim, ...]:

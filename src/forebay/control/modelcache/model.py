@@ -22,10 +22,12 @@ from forebay.api.meta import Json, Resource
 from forebay.api.states import NodeState
 from forebay.control.config import Settings
 from forebay.control.credentials import NO_INJECTION, Injection
+from forebay.control.trust import NO_TRUST, Trust
 
 ATTEMPT_LABEL = "forebay.dev/attempt"
 TRY_LABEL = "forebay.dev/try"  # attempts since something was reached or asked anew: waits grow with it
 AIM_LABEL = "forebay.dev/aim"  # which revision or which refresh a Job is about
+INPUTS_NOTE = "forebay.dev/inputs"  # annotation: digest of the container and the Secrets a Job began with
 OWNER_NOTE = "forebay.dev/owner"  # annotation "<namespace>/<name>" on what a cache owns
 
 
@@ -48,7 +50,9 @@ class Seen:
     services: tuple[InferenceService, ...] = ()  # that use this cache
     credentials: Injection = NO_INJECTION
     secrets: Mapping[str, Secret] = field(default_factory=dict)  # sources of a tenant's credentials
+    lent: Mapping[str, Secret] = field(default_factory=dict)  # that a ClusterStorageContainer's env names
     copies: tuple[Secret, ...] = ()  # Secrets made for this cache's Jobs
+    trust: Trust = NO_TRUST  # of the download Jobs
     sibling_revision: str = ""  # of another cache with the same storage key
     sibling_refreshed: str = ""  # the request after which that revision was resolved
 

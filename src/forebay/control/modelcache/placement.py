@@ -10,9 +10,11 @@ from forebay.api.kinds import Job, LocalModelNode, LocalModelNodeGroup, Node
 from forebay.api.meta import Json
 from forebay.api.states import ModelState, NodeState
 from forebay.control.actions import Action, Create, Replace
-from forebay.control.modelcache.model import NodeView, Seen, attempt_of, entries, finished
+from forebay.control.modelcache.model import NodeView, Seen, attempt_of, entries, finished, over_since
 from forebay.control.volumes import group_terms
+from forebay.control.when import epoch_s
 
+AGENT_WORD_S = 5.0  # the agent knows why a Job failed, and says so within this time; the Job itself does not
 _STATES: dict[str, NodeState] = {
     ModelState.DOWNLOADED: NodeState.DOWNLOADED,
     ModelState.DOWNLOADING: NodeState.DOWNLOADING,
@@ -63,9 +65,10 @@ def _state(seen: Seen, node: Node, model_node: LocalModelNode | None, job: Job |
     said = seen.state_on(model_node) if model_node else ""
     known = model_node is not None and seen.entry_of(model_node) is not None
     state = _STATES.get(said, NodeState.PENDING) if known else NodeState.PENDING
-    if state is not NodeState.DOWNLOADED and job is not None and finished(job) == "Failed":
-        return NodeState.ERROR
-    return state
+    if state is NodeState.DOWNLOADED or job is None or finished(job) != "Failed":
+        return state
+    over = epoch_s(over_since(job)) or 0.0
+    return state if seen.now - over < AGENT_WORD_S else NodeState.ERROR
 
 
 def entry_actions(seen: Seen, homes: Mapping[str, str]) -> list[Action]:

@@ -176,6 +176,6 @@ def _why(view: NodeView) -> str:
     failed: Resource | None = view.job
     for condition in (failed.status.get("conditions") or []) if failed is not None else []:
         if condition.get("type") == "Failed" and condition.get("status") == "True":
-            name, why = failed.name if failed else "", condition.get("message") or "no message"
-            return f"Job {name} failed ({why}); see its logs"
+            key, why = failed.key if failed else "", condition.get("message") or "no message"
+            return f"Job {key} failed ({why}); see its logs"
     return "the download failed; see the logs of its Job"

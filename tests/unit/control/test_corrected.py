@@ -1,0 +1,164 @@
+"""What people correct is tried at once, whatever wait had grown, and what nobody corrected waits on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.fakes.serving_world import JOBS, World, condition, encoded
+from tests.unit.control.test_caches import GROUP, NAMESPACED, URI, on, started
+from tests.unit.control.test_services import SERVICE, prepared
+
+from forebay.api import kinds
+from forebay.api.meta import Key
+from forebay.control.modelcache.controller import ModelCacheController
+from forebay.control.reading import CORRECTED_S
+
+pytestmark = pytest.mark.anyio
+
+HUB = """
+apiVersion: v1
+kind: Secret
+metadata: {name: hub, namespace: kserve-localmodel-jobs}
+stringData: {HF_TOKEN: wrong}
+---
+apiVersion: serving.kserve.io/v1alpha1
+kind: ClusterStorageContainer
+metadata: {name: hub}
+spec:
+  container:
+    name: c
+    image: kserve/storage-initializer:latest
+    env: [{name: HF_TOKEN, valueFrom: {secretKeyRef: {name: hub, key: HF_TOKEN}}}]
+  supportedUriFormats: [{prefix: "s3://"}]
+  workloadType: localModelDownloadJob
+"""
+
+
+async def refused(world: World, job: str) -> None:
+    """The source has refused the token: agent and Job say so."""
+    await world.agent_says("a", "iris", "ModelDownloadError", message="the token was refused")
+    await world.job_ends(job, "Failed", "PodFailurePolicy")
+    await world.settle()
+
+
+async def wait_of(world: World, name: str = "iris") -> float:
+    """After how many seconds the cache is looked at again."""
+    controller = world.controllers[0]
+    assert isinstance(controller, ModelCacheController)
+    again_s = await controller.reconcile(Key("", name))
+    assert again_s is not None
+    return again_s
+
+
+def new_token(item: kinds.Secret) -> None:
+    item.raw["data"] = encoded({"HF_TOKEN": "right"})
+
+
+async def test_a_corrected_secret_is_tried_at_once_however_long_the_wait_had_become(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.node("a", **on("gpu1"))
+        await world.apply(HUB)
+        await started(world, groups="gpu1")
+        await world.settle()
+        await refused(world, "iris-a")
+        for attempt, wait_s in ((2, 10), (3, 20), (4, 40)):
+            world.clock.pass_s(wait_s + 1)
+            await world.settle()
+            await refused(world, f"iris-a-{attempt}")
+        assert len(await world.names(kinds.Job, JOBS)) == 4, "what nobody has corrected waits"
+        assert await wait_of(world) <= CORRECTED_S
+
+        await world.change(kinds.Secret, "hub", new_token, JOBS)
+        await world.settle()
+        assert "iris-a-5" in await world.names(kinds.Job, JOBS)
+        await refused(world, "iris-a-5")
+        world.clock.pass_s(11)
+        await world.settle()
+        assert "iris-a-6" in await world.names(kinds.Job, JOBS), "the waits have begun anew"
+
+
+async def test_another_downloader_is_tried_at_once_too(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.node("a", **on("gpu1"))
+        await world.apply(HUB)
+        await started(world, groups="gpu1")
+        await world.settle()
+        await refused(world, "iris-a")
+
+        def elsewhere(item: kinds.ClusterStorageContainer) -> None:
+            item.spec["container"]["env"].append({"name": "HF_ENDPOINT", "value": "http://hub.local"})
+
+        await world.change(kinds.ClusterStorageContainer, "hub", elsewhere)
+        await world.settle()
+        assert "iris-a-2" in await world.names(kinds.Job, JOBS)
+
+
+async def test_a_tenants_corrected_secret_is_tried_at_once(tmp_path: Path) -> None:
+    secret = """
+apiVersion: v1
+kind: Secret
+metadata: {name: mine, namespace: team}
+stringData: {HF_TOKEN: wrong}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: puller, namespace: team}
+secrets: [{name: mine}]
+"""
+    async with World(tmp_path) as world:
+        await world.store.create(kinds.Namespace.new("team"))
+        await world.node("a", **on("gpu1"))
+        await world.apply(GROUP.format(name="gpu1") + "---" + secret)
+        text = NAMESPACED.format(name="iris", uri=URI, groups="gpu1")
+        await world.apply(text + "  serviceAccountName: puller\n")
+        await world.settle()
+        await world.job_ends("iris-a", "Failed", "PodFailurePolicy")
+        await world.settle()
+        assert "iris-a-2" not in await world.names(kinds.Job, JOBS)
+        await world.change(kinds.Secret, "mine", new_token, "team")
+        await world.settle()
+        assert "iris-a-2" in await world.names(kinds.Job, JOBS)
+
+
+async def test_a_secret_that_is_missing_is_looked_for_again_soon(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await prepared(world, cached=False)
+        notes = "serving.kserve.io/storageSecretName: late"
+        await world.apply(SERVICE.format(name="svc", uri=URI, notes=notes))
+        await world.settle()
+        controller = world.controllers[-1]
+        assert (await controller.reconcile(Key("default", "svc")) or 9.0) <= CORRECTED_S
+        service = await world.get(kinds.InferenceService, "svc", "default")
+        assert "Secret default/late does not exist" in condition(service, "Ready")["message"]
+
+
+async def test_the_agents_reason_is_told_and_not_the_jobs(tmp_path: Path) -> None:
+    """The Job is over a moment before the agent has said why."""
+    async with World(tmp_path) as world:
+        await world.node("a", **on("gpu1"))
+        await started(world, groups="gpu1")
+        await world.settle()
+        await world.job_ends("iris-a", "Failed", "matching FailJob rule at index 0")
+        await world.settle()
+        assert await wait_of(world) <= CORRECTED_S
+        world.clock.pass_s(1)
+        await world.agent_says("a", "iris", "ModelDownloadError", message="the token was refused")
+        await world.settle()
+        told = [e.raw["message"] for e in (await world.store.list(kinds.Event)).items]
+        assert any("the token was refused" in text for text in told)
+        assert not any("FailJob" in text for text in told)
+
+
+async def test_a_job_whose_agent_says_nothing_is_told_by_its_own_condition(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.node("a", **on("gpu1"))
+        await started(world, groups="gpu1")
+        await world.settle()
+        await world.job_ends("iris-a", "Failed", "BackoffLimitExceeded")
+        await world.settle()
+        world.clock.pass_s(6)
+        await world.settle()
+        cache = await world.get(kinds.LocalModelCache, "iris")
+        assert cache.status["nodeStatus"] == {"a": "NodeDownloadError"}
+        assert f"{JOBS}/iris-a failed (BackoffLimitExceeded)" in condition(cache, "Ready")["message"]
