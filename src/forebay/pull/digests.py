@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from typing import Protocol
 
 from forebay.sources.types import RemoteFile
@@ -12,6 +13,27 @@ class _Hash(Protocol):
     def update(self, data: memoryview, /) -> None: ...
 
     def hexdigest(self) -> str: ...
+
+
+class _Crc32:
+    """The standard library's, which is fast."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: memoryview, /) -> None:
+        self._value = zlib.crc32(data, self._value)
+
+    def hexdigest(self) -> str:
+        return f"{self._value:08x}"
+
+
+def _crc(name: str) -> _Hash:
+    if name == "crc32":
+        return _Crc32()
+    from forebay.kit import crc  # numpy is loaded by those who need it
+
+    return crc.Crc64Nvme() if name == "crc64nvme" else crc.Crc32c()
 
 
 class Digests:
@@ -28,12 +50,11 @@ class Digests:
             # git's blob hash covers a header with the size (git-scm.com, Git Internals, Git Objects).
             git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
             self._other = ("git sha1", file.git_sha1, git)
-        elif file.crc32c and not file.md5:
-            from forebay.kit.crc32c import Crc32c  # numpy is loaded by those who need it
-
-            self._other = ("crc32c", file.crc32c, Crc32c())
         elif file.md5:
             self._other = ("md5", file.md5, hashlib.md5(usedforsecurity=False))
+        elif file.crc:
+            name, _, value = file.crc.partition(":")
+            self._other = (name, value, _crc(name))
 
     @property
     def promised(self) -> bool:

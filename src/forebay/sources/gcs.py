@@ -156,4 +156,5 @@ def _file(item: Mapping[str, Any], skip: int) -> RemoteFile:
     if item.get("contentEncoding") not in (None, "", "identity"):
         # The service unpacks such an object on the way: size and hash are those of other bytes.
         return RemoteFile(str(item["name"])[skip:], None, locator=locator)
-    return RemoteFile(str(item["name"])[skip:], size, md5=md5, crc32c=crc32c, locator=locator)
+    crc = f"crc32c:{crc32c}" if crc32c else ""
+    return RemoteFile(str(item["name"])[skip:], size, md5=md5, crc=crc, locator=locator)

@@ -18,7 +18,7 @@ class RemoteFile:
     sha256: str = ""
     git_sha1: str = ""  # git's blob hash: sha1 over "blob <size>\0" + content
     md5: str = ""
-    crc32c: str = ""  # eight digits; finds accidents, not forgeries
+    crc: str = ""  # "crc32:", "crc32c:" or "crc64nvme:" and its digits; finds accidents, not forgeries
     etag: str = ""
     locator: str = ""  # what the source needs to find it again (key, version id, blob digest)
     plain: bool = False  # in a listing that is unpacked: a file as it is, not one of the archives
