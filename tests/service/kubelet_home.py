@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from forebay.api.meta import Json, Key
 from forebay.errors import Absent
 from forebay.home.kubelet.kubelet import Kubelet
 from forebay.home.kubelet.settings import NodeSettings
+from forebay.kit.clock import SystemClock
 from forebay.store.protocol import Where
 from forebay.store.sqlite import SqliteStore
 
@@ -31,12 +33,21 @@ class AnyRules:
         return new
 
 
+class WallClock(SystemClock):
+    """The machine's clock, until a test sets it."""
+
+    ahead_s = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.ahead_s)
+
+
 class Home:
     """A store and one node."""
 
     def __init__(self, store: SqliteStore, settings: NodeSettings) -> None:
-        self.store, self.settings = store, settings
-        self.kubelet = Kubelet(store, settings)
+        self.store, self.settings, self.clock = store, settings, WallClock()
+        self.kubelet = Kubelet(store, settings, clock=self.clock)
 
     async def pod(self, name: str, spec: Json, **meta: Any) -> Pod:
         """Create a pod that is bound to the node."""

@@ -105,7 +105,7 @@ class Farm:
         eventually(self._as_expected, deadline_s=60, what="just the processes that should be")
 
     def _spare_the_wait(self) -> None:
-        """A pod that waits out its third crash or a later one is deleted, as a person would who is in a hurry."""
+        """A pod that waits out its third crash is deleted, as a person in a hurry would do."""
         for pod in self.here.json("pods", "-A")["items"]:
             for one in pod["status"].get("containerStatuses") or []:
                 if one["restartCount"] > 1 and "CrashLoopBackOff" in str(one["state"]):

@@ -47,3 +47,20 @@ def rfc3339_micro(moment: datetime) -> str:
 def parse_rfc3339(text: str) -> datetime:
     """The inverse of rfc3339(); takes fractions and offsets too. Raises ValueError."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+class Setbacks:
+    """Notices when the wall clock is set back; a laptop that slept has not been."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lead = self._measured()
+
+    def _measured(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
+
+    def seconds(self) -> float:
+        """How far it was set back since the last call; 0.0 for steps forward and what is under a second."""
+        before, self._lead = self._lead, self._measured()
+        back = before - self._lead
+        return back if back > 1.0 else 0.0

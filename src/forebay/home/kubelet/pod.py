@@ -27,6 +27,7 @@ from forebay.home.kubelet.state import (
     Ended,
     Running,
     Waiting,
+    earlier,
     pod_plan,
     recovered,
     restarts,
@@ -35,7 +36,7 @@ from forebay.home.kubelet.status import About, pod_status
 from forebay.home.kubelet.timeline import Timeline, is_ready
 from forebay.home.kubelet.volumes import MountFailed
 from forebay.kit.backoff import backoff_s
-from forebay.kit.clock import Clock
+from forebay.kit.clock import Clock, Setbacks
 from forebay.kit.tasks import in_thread
 from forebay.store.events import record
 from forebay.store.protocol import Store, edit, edit_status
@@ -58,6 +59,7 @@ class PodWorker:
         self._seen = recovered(self._plan, pod.status, self._now())
         self._runs = Runs(settings.pod_dir(pod.uid), owner=self, clock=clock)
         self._ground: PodGround | None = None
+        self._setbacks = Setbacks(clock)
         self._timeline = Timeline(self._now())
         self._mount_failures = 0
         self._notes: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
@@ -136,6 +138,8 @@ class PodWorker:
     async def _turn(self) -> None:
         """Decide, act, report, and wait for the next reason to look."""
         self._wake.clear()
+        if back_s := self._setbacks.seconds():
+            self._seen = earlier(self._seen, back_s)
         decision = decide(self._plan, self._seen, self._now())
         self._seen = replace(self._seen, outcome=decision.outcome)
         try:
@@ -300,13 +304,13 @@ class PodWorker:
     def exited(self, name: str, exited: Exited, message: str) -> None:
         """A container ended."""
         self._timeline.ended(name, exited.at)
-        seen = self._seen.containers[name]
-        began = seen.state.started_at if isinstance(seen.state, Running) else exited.at
+        seen, at = self._seen.containers[name], min(exited.at, self._now())  # a clock set back meanwhile
+        began = seen.state.started_at if isinstance(seen.state, Running) else at
         reason = "Error" if exited.code else "Completed"
         if exited.oom and not seen.killed:
             reason = "OOMKilled"
-        state = Ended(exited.code, began, exited.at, reason, message, exited.signal)
-        crashes = 1 if exited.at - began >= RESET_S else seen.crashes + 1
+        state = Ended(exited.code, began, at, reason, message, exited.signal)
+        crashes = 1 if at - began >= RESET_S else seen.crashes + 1
         self._put(name, state=state, crashes=crashes, ready=False, started=False)
         plan = next(c for c in self._plan.containers if c.name == name)
         if crashes > 1 and restarts(plan, state) and self._seen.deleting_grace_s is None:

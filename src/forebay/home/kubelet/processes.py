@@ -60,6 +60,7 @@ class PodProcesses:
         self._alive: dict[str, int] = {}
         self._execs: dict[str, asyncio.Future[Exited]] = {}
         self._numbers = itertools.count(1)
+        self._beginning = asyncio.Lock()  # a restart and a probe may both find that the supervisor is gone
         self._closed = False
 
     @property
@@ -69,7 +70,8 @@ class PodProcesses:
 
     async def start(self, launch: Launch) -> tuple[int, float]:
         """Start a process; its pid and the moment, seconds since the epoch. Raises StartFailed."""
-        await self._ensure()
+        async with self._beginning:
+            await self._ensure()
         if self._closed or self._reader is None or self._reader.done():
             raise StartFailed("the pod's supervisor ended: the pod is being stopped")
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -194,16 +196,16 @@ def kill_leftovers(below: Path) -> int:
     Only for folders this home holds the lock of. A leftover carries the marker of a pod folder in its
     environment; one that wiped it is known by being an orphan whose working directory is in a pod's folder.
     """
-    killed = 0
-    for _ in range(100):
-        found = [pid for pid in _pids() if _carries(pid, below) or _stray(pid, below)]
+    killed: set[int] = set()
+    for _ in range(100):  # what forks while it is being killed is found in the next round
+        found = {pid for pid in _pids() if pid not in killed and (_carries(pid, below) or _stray(pid, below))}
         if not found:
-            return killed
+            break
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-                killed += 1
-    return killed
+        killed |= found
+    return len(killed)
 
 
 def _pids() -> list[int]:

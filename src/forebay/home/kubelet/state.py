@@ -7,7 +7,7 @@ less.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -166,6 +166,33 @@ def _recovered(plan: ContainerPlan, status: Json, now: float, *, finished: bool)
         if finished:
             return ContainerSeen(last, None, runs)
     return ContainerSeen(Waiting(), last, runs)
+
+
+def earlier(seen: PodSeen, by: float) -> PodSeen:
+    """The same with every moment `by` seconds earlier: the wall clock was set back by so much."""
+
+    def end(ended: Ended) -> Ended:
+        return replace(ended, started_at=ended.started_at - by, finished_at=ended.finished_at - by)
+
+    def state(now: State) -> State:
+        match now:
+            case Waiting():
+                return replace(now, retry_at=now.retry_at - by)
+            case Running():
+                return replace(now, started_at=now.started_at - by)
+        return end(now)
+
+    containers = {
+        name: replace(
+            one,
+            state=state(one.state),
+            last=one.last and end(one.last),
+            stop_at=None if one.stop_at is None else one.stop_at - by,
+        )
+        for name, one in seen.containers.items()
+    }
+    started, mount = seen.started_at - by, seen.mount_at - by
+    return replace(seen, containers=containers, started_at=started, mount_at=mount)
 
 
 def restarts(plan: ContainerPlan, ended: Ended) -> bool:

@@ -46,12 +46,20 @@ def ready_since(pod: Resource) -> datetime | None:
     return parse_rfc3339(str(found.get("lastTransitionTime") or pod.meta.get("creationTimestamp")))
 
 
+def due_in_s(since: datetime, wait_s: float, now: datetime) -> float:
+    """Seconds until `wait_s` after `since` have passed. A `since` of the future is none to wait for: the
+    clock was set back.
+    """
+    left_s = (since + timedelta(seconds=wait_s) - now).total_seconds()
+    return left_s if 0 < left_s <= wait_s + 1 else 0.0  # stored times have whole seconds
+
+
 def available_in_s(pod: Resource, min_ready_s: int, now: datetime) -> float | None:
     """Seconds until the pod has been ready for `min_ready_s`: 0 = available now, None = not ready."""
     since = ready_since(pod)
     if since is None:
         return None
-    return max(0.0, (since + timedelta(seconds=min_ready_s) - now).total_seconds()) if min_ready_s else 0.0
+    return due_in_s(since, min_ready_s, now) if min_ready_s else 0.0
 
 
 def available(pod: Resource, min_ready_s: int, now: datetime) -> bool:

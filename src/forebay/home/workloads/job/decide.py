@@ -131,8 +131,8 @@ def _started(seen: Seen, counts: Tally) -> tuple[list[Action], float | None]:
         return [], None
     if counts.last_failure is not None:
         wait_s = backoff_s(counts.failures_in_row - 1, first_s=BACKOFF_FIRST_S, most_s=BACKOFF_MOST_S)
-        left_s = (counts.last_failure + timedelta(seconds=wait_s) - seen.now).total_seconds()
-        if left_s > 0:
+        left_s = p.due_in_s(counts.last_failure, wait_s, seen.now)
+        if left_s:
             return [], left_s
     actions: list[Action] = []
     for pod in _pods(seen, counts, missing):
