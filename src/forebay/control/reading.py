@@ -17,6 +17,7 @@ from forebay.store.protocol import Store
 # Secrets wake nobody: watching them takes the right to list them all. While something fails or waits for want
 # of one, those that it names are read again, which needs no right beyond that to read them by name.
 CORRECTED_S = 2.0
+LOOK_S = 300.0  # how late an event that got lost is noticed
 T = TypeVar("T", bound=Resource)
 
 

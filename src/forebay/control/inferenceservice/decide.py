@@ -27,10 +27,9 @@ from forebay.control.inferenceservice.storage import (
     with_model,
 )  # fmt: skip
 from forebay.control.inferenceservice.template import pod_template
-from forebay.control.reading import CORRECTED_S
+from forebay.control.reading import CORRECTED_S, LOOK_S
 from forebay.control.when import epoch_s
 
-LOOK_S = 300.0
 TOGETHER_S = 10.0  # objects of one apply arrive within this time
 
 

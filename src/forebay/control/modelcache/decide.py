@@ -17,12 +17,11 @@ from forebay.control.modelcache.launches import download_pair, launches_of, made
 from forebay.control.modelcache.model import NodeView, Seen, finished
 from forebay.control.modelcache.placement import assigned, dropped, entry_actions, holding, view_of
 from forebay.control.modelcache.status import notes, status
-from forebay.control.reading import CORRECTED_S
+from forebay.control.reading import CORRECTED_S, LOOK_S
 from forebay.control.volumes import claim, download_volume
 from forebay.control.when import epoch_s, rfc3339
 
 FAREWELL_S = 60.0  # how long a deleted cache waits for agents to let go of its files
-LOOK_S = 300.0
 
 
 @dataclass(frozen=True)

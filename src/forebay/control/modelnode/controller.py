@@ -6,7 +6,7 @@ from forebay.api.kinds import LocalModelNode, Node
 from forebay.api.meta import Key
 from forebay.control.carry import carry_out
 from forebay.control.modelnode.decide import Seen, decide
-from forebay.control.reading import maybe
+from forebay.control.reading import LOOK_S, maybe
 from forebay.kit.clock import Clock
 from forebay.store.loop import Watch
 from forebay.store.protocol import Store
@@ -27,4 +27,4 @@ class ModelNodeController:
         about = model_node or node
         if about is not None:
             await carry_out(self._store, about, decide(Seen(node, model_node)), clock=self._clock)
-        return None
+        return LOOK_S if about is not None else None

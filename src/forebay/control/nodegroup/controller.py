@@ -8,7 +8,7 @@ from forebay.api.meta import Key, Resource
 from forebay.control import reading
 from forebay.control.carry import carry_out
 from forebay.control.nodegroup.decide import Seen, decide
-from forebay.control.reading import Known
+from forebay.control.reading import LOOK_S, Known
 from forebay.kit.clock import Clock
 from forebay.store.loop import Watch
 from forebay.store.protocol import Store, Where
@@ -48,7 +48,7 @@ class NodeGroupController:
             daemonset=await reading.maybe(self._store, DaemonSet, daemonset),
         )
         await carry_out(self._store, group, decide(seen), clock=self._clock)
-        return None
+        return LOOK_S
 
     def _owner(self, item: Resource) -> list[Key]:
         return [Key("", o["name"]) for o in item.owners if o.get("kind") == LocalModelNodeGroup.kind]
