@@ -20,7 +20,7 @@ from tests.seeds.objects import cache, downloader, node_group, service
 from tests.seeds.world import HomeUnderTest, eventually, facts_of, home, put_file, put_model, start
 
 CHAT, SIZE = "acme/chat", 48 << 20
-SETTLE_S = 120.0
+SETTLE_S, SLOW_S = 120.0, 20.0
 PROGRAMS = ("node", "gateway", "llama", "storage-initializer")
 
 
@@ -96,7 +96,11 @@ class Farm:
         """All copies are there and right, the service is Ready with its replicas and answers."""
         self.hub.mischief.rate_bytes_s = 0.0
         self._spare_the_wait()
-        eventually(self._has_all, deadline_s=SETTLE_S, what="every copy")
+        try:
+            eventually(self._has_all, deadline_s=SLOW_S)
+        except AssertionError:
+            note("copies take long", picture=self.picture())
+            eventually(self._has_all, deadline_s=SETTLE_S, what="every copy")
         for name in self.models[-2:]:
             self._same(name)
         self.here.kubectl("rollout", "status", "deployment/chat-predictor", f"--timeout={SETTLE_S:g}s")

@@ -17,6 +17,7 @@ from forebay.api.kinds import (
     CustomResourceDefinition,
     DaemonSet,
     Deployment,
+    Endpoints,
     EndpointSlice,
     Event,
     Job,
@@ -320,10 +321,17 @@ async def test_a_service_lists_ready_pods_at_their_real_ports(tmp_path: Path) ->
         slices = await w.until(two)
         assert len(slices) == 2, "two pods with different real ports need two slices"
         assert all(20000 < s.raw["ports"][0]["port"] < 30000 for s in slices)
+        real = {s.raw["ports"][0]["port"] for s in slices}
+
+        async def old_form_too() -> bool:
+            subsets = (await w.there(Endpoints, "web")).raw["subsets"]
+            return {s["ports"][0]["port"] for s in subsets if s.get("addresses")} == real
+
+        await w.until(old_form_too)
         await w.store.delete(Service, Key("default", "web"))
 
         async def none() -> bool:
-            return not (await w.store.list(EndpointSlice)).items
+            return not (await w.store.list(EndpointSlice)).items and await w.gone(Endpoints, "web")
 
         await w.until(none)
 
@@ -373,6 +381,30 @@ async def test_a_namespace_is_furnished_and_dies_with_its_content(tmp_path: Path
         await w.store.delete(Namespace, Key("", "team"))
         await w.until(lambda: w.gone(Namespace, "team"))
         assert not await w.pods("team")
+
+
+async def test_a_namespace_that_is_held_up_says_by_what_and_goes_when_it_lets_go(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.store.create(Namespace.new("team"))
+        await w.until(lambda: w.there(ServiceAccount, "default", "team"))
+        kept = ConfigMap.new("kept", "team")
+        kept.meta["finalizers"] = ["example.com/hold"]
+        await w.store.create(kept)
+        await w.store.delete(Namespace, Key("", "team"))
+
+        async def told() -> dict[str, tuple[str, str]] | None:
+            found = (await w.there(Namespace, "team")).status.get("conditions") or []
+            return {c["type"]: (c["status"], c["message"]) for c in found}
+
+        said = await w.until(told)
+        assert said["NamespaceContentRemaining"] == (
+            "True", "Some resources are remaining: configmaps. has 1 resource instances",
+        )  # fmt: skip
+        assert said["NamespaceFinalizersRemaining"][1].endswith(
+            "finalizers remaining: example.com/hold in 1 resource instances"
+        )
+        await edit(w.store, ConfigMap, Key("team", "kept"), lambda item: item.meta.pop("finalizers"))
+        await w.until(lambda: w.gone(Namespace, "team"))
 
 
 async def report(w: World, node: str, *, for_s: int) -> None:

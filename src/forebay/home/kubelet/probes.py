@@ -142,7 +142,9 @@ async def _get(action: Json, path: str, port: int | None, tls: ssl.SSLContext | 
         "Accept": "*/*",
         "Connection": "close",
     }
-    headers |= {item["name"]: item.get("value", "") for item in action.get("httpHeaders") or []}
+    given = {item["name"]: item.get("value", "") for item in action.get("httpHeaders") or []}
+    own = {name.lower() for name in given}  # they replace ours, however they are written
+    headers = {name: value for name, value in headers.items() if name.lower() not in own} | given
     lines = [f"GET {path if path.startswith('/') else '/' + path} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     reader, writer = await asyncio.open_connection(ADDRESS, port, ssl=tls)

@@ -35,7 +35,7 @@ class NamespaceController:
             namespace = await self._store.get(Namespace, key)
         except Absent:
             return None
-        decision = decide(Seen(namespace, await self._content(namespace), self._ca_pem))
+        decision = decide(Seen(namespace, await self._content(namespace), self._ca_pem, self._clock.now()))
         try:
             await carry_out_each(self._store, decision.actions, component=self.name, clock=self._clock)
         except ForebayError as error:
