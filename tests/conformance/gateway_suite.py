@@ -97,6 +97,27 @@ async def the_list_of_models_shows_every_service_once(world: World) -> None:
 
 
 @case
+async def what_the_list_names_can_be_asked_and_so_can_the_service(world: World) -> None:
+    """KServe's users write --model_name as `model`, ours also the service's name: the engine gets its own."""
+
+    def named(name: str) -> dict[str, object]:
+        return {"model": {"modelFormat": {"name": "gguf"}, "args": [f"--model_name={name}"]}}
+
+    await world.serve("one", await world.backend("a"), predictor=named("llama"))
+    await world.serve("two", await world.backend("b"), predictor=named("shared"))
+    await world.serve("three", await world.backend("c"), predictor=named("shared"))
+    await world.serve("shared", await world.backend("d"), predictor=named("two"))
+    client = await world.client()
+    listed = [item["id"] for item in (await client.get("/v1/models")).json()["data"]]
+    assert listed == ["llama", "ns/shared", "three", "two"] or listed == ["llama", "shared", "three", "two"]
+    for name in [*listed, "one", "ns/one"]:
+        assert (await client.post("/v1/chat/completions", chat(name))).status == 200, name
+    for name in ("one", "llama", "ns/one"):
+        told = (await client.post("/openai/v1/completions", chat(name))).json()
+        assert (told["server"], told["model"]) == ("a", "llama")
+
+
+@case
 async def errors_speak_the_dialect_of_the_path(world: World) -> None:
     await world.serve("m", namespace="a", annotations={"forebay.dev/wait-seconds": "0"})
     await world.serve("m", namespace="b", annotations={"forebay.dev/wait-seconds": "0"})

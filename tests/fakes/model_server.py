@@ -60,10 +60,20 @@ class Server:
         if "/garbage" in path:
             writer.write(b"not http at all\r\n\r\n")
             return False
+        if "/half-error" in path:
+            writer.write(b"HTTP/1.1 500 No\r\nContent-Length: 1000\r\n\r\nhalf")
+            await writer.drain()
+            return False
         if "/half" in path:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
             await writer.drain()
             return False
+        if "/error" in path:
+            body = b"" if head[":method"] == "HEAD" else b"wrong"
+            status = path.rpartition("=")[2]
+            writer.write(f"HTTP/1.1 {status} No\r\nContent-Length: 5\r\n\r\n".encode() + body)
+            await writer.drain()
+            return True
         if "/two" in path:
             writer.write(
                 b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

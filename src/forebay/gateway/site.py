@@ -172,14 +172,12 @@ class GatewaySite:
         return _json(200, {"object": "list", "data": listed})
 
     def _listed(self) -> list[tuple[str, tuple[Key, ...]]]:
-        """One name per service: the shortest that is its own."""
-        chosen: dict[Key, str] = {}
-        for name, keys in sorted(self.table.models.items(), key=lambda item: (len(item[0]), item[0])):
-            if len(keys) == 1:
-                key = keys[0]
-                if name == key.name or key not in chosen:
-                    chosen[key] = name
-        return sorted((name, (key,)) for key, name in chosen.items())
+        """One name per service that works as `model`: its engine's own, else the service's, else NS/NAME."""
+        chosen = []
+        for key, route in self.table.routes.items():
+            names = (route.served, key.name, f"{key.namespace}/{key.name}")
+            chosen.append((next(name for name in names if self.table.for_model(name) == (key,)), (key,)))
+        return sorted(chosen)
 
     def _forward(self, route: Route, target: bytes, value: bytes | None = None) -> Forward:
         return Forward(

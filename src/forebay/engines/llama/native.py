@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
+import socket as _socket
 from pathlib import Path
 from typing import Any, Protocol
 
+from forebay.engines.llama.openai import Abilities
 from forebay.engines.llama.options import Options
 from forebay.errors import Damaged
 
 HTTP_THREADS = 64  # one per open connection of the front, which keeps no more than it needs
 PROMPT_CACHE_MIB = 256
+ABILITIES_S = 5.0
 
 
 class Native(Protocol):
@@ -50,6 +55,23 @@ def start(model: Path, socket: Path, options: Options) -> Native:
             f"larger than the memory; see the lines above"
         ) from None
     return server
+
+
+def abilities(socket: Path) -> Abilities:
+    """What the loaded model can do, as its server tells it; nothing is refused where it does not."""
+    client = http.client.HTTPConnection("localhost", timeout=ABILITIES_S)
+    client.sock = connection = _socket.socket(_socket.AF_UNIX)
+    try:
+        connection.settimeout(ABILITIES_S)
+        connection.connect(str(socket))
+        client.request("GET", "/props")
+        told = json.loads(client.getresponse().read())
+        template, modalities = told["chat_template_caps"], told["modalities"]
+        return Abilities(tools=bool(template["supports_tools"]), images=bool(modalities["vision"]))
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+        return Abilities()
+    finally:
+        client.close()
 
 
 def _params(xllamacpp: Any, options: Options) -> Any:

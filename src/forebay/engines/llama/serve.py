@@ -10,6 +10,7 @@ from pathlib import Path
 
 from forebay.engines.llama import native
 from forebay.engines.llama.find import Found, find_model
+from forebay.engines.llama.openai import Abilities
 from forebay.engines.llama.options import Options
 from forebay.engines.llama.phases import phase
 from forebay.engines.llama.prepare import converted
@@ -56,7 +57,8 @@ def serve(options: Options) -> int:
         with phase("load") as facts:
             facts["file"], facts["bytes"] = str(model), model.stat().st_size
             server = native.start(model, socket, options)
-        cut = asyncio.run(_serve(options, socket))
+            can = native.abilities(socket)
+        cut = asyncio.run(_serve(options, socket, can))
         del server
     return 1 if cut else 0
 
@@ -79,14 +81,14 @@ def _find(options: Options) -> Found:
         raise
 
 
-async def _serve(options: Options, socket: Path) -> int:
+async def _serve(options: Options, socket: Path, can: Abilities) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     group = Group(wait_s=LIMITS.reconnect_s, waiting_max=LIMITS.clients_max)
     group.set_addresses((str(socket),))
-    site = LlamaSite(model=options.model_name, native=group, ready=lambda: not stop.is_set())
+    site = LlamaSite(model=options.model_name, native=group, ready=lambda: not stop.is_set(), can=can)
     proxy = ProxyServer(site, LIMITS, proto=b"")
     proxy.groups = [group]
     try:

@@ -8,17 +8,23 @@ import json
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from forebay.kit.http1 import Exchange, Forward, Group, NeedField, Plan, Reply, Request
+from forebay.engines.llama import openai
+from forebay.engines.llama.openai import Abilities, CompletionLogprobs, Wrong
+from forebay.kit.http1 import Exchange, Forward, Group, NeedBody, Plan, Reply, Request
 
 _NATIVE = ("/v1/", "/metrics", "/tokenize", "/detokenize", "/apply-template")
-_CHECKED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/rerank")
+_CHECKED = (openai.CHAT, openai.COMPLETIONS, openai.EMBEDDINGS, "/v1/responses", "/v1/rerank")
+ANYTHING = Abilities()
 
 
 class LlamaSite:
     """One model, one backend: the native server's socket."""
 
-    def __init__(self, *, model: str, native: Group, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, *, model: str, native: Group, ready: Callable[[], bool], can: Abilities = ANYTHING
+    ) -> None:
         self._model = model
+        self._can = can
         self._native = native
         self._ready = ready
         self.requests = 0
@@ -32,21 +38,45 @@ class LlamaSite:
             return _json(200, {"live": True})
         if path.startswith(("/v1/models/", "/v2/models/")):
             return self._about(request, path)
-        if path in _CHECKED and request.method == b"POST" and request.has_body:
-            return NeedField("model", lambda again, model, reason: self._checked(again, model, target))
+        if path in _CHECKED and request.method == b"POST":
+            if not request.has_body:
+                return self._wrong(Wrong("the request has no body"))
+            return NeedBody(lambda again, body: self._checked(path, body, target))
         if path.startswith(_NATIVE):
-            return Forward(group=self._native, target=target, label=self._model)
+            return self._forward(target)
         return self.error(
             request, 404, f"there is no {path} here; the OpenAI API is under /v1 and /openai/v1"
         )
 
-    def _checked(self, request: Request, model: str | None, target: bytes) -> Reply | Forward:
-        # A body without a model, or one that is no JSON, is llama.cpp's to answer.
-        if model is not None and model != self._model:
-            return self.error(
-                request, 404, f"the model {model!r} does not exist here; this server has {self._model!r}"
-            )
-        return Forward(group=self._native, target=target, label=self._model)
+    def _checked(self, path: str, raw: bytes, target: bytes) -> Reply | Forward:
+        """A body without a model means the one that is here."""
+        body = openai.read(raw)
+        if isinstance(body, Wrong):
+            return self._wrong(body)
+        model = body.get("model", self._model)
+        if not isinstance(model, str):
+            return self._wrong(Wrong("model must be a string", "model"))
+        if model != self._model:
+            message = f"the model {model!r} does not exist here; this server has {self._model!r}"
+            return self._wrong(Wrong(message, "model", "model_not_found"), 404)
+        wrong = openai.check(path, body, self._can)
+        if wrong is not None:
+            return self._wrong(wrong)
+        top = body.get("logprobs")
+        if path != openai.COMPLETIONS or top is None:
+            return self._forward(target)
+        changed = json.dumps({**body, "logprobs": max(1, top)}).encode()
+        streamed, as_ids = bool(body.get("stream")), bool(body.get("return_tokens_as_token_ids"))
+        return Forward(
+            group=self._native, target=target, label=self._model, body=changed, on_error=_reworded,
+            rewrite=lambda: CompletionLogprobs(top=top, streamed=streamed, as_ids=as_ids),
+        )  # fmt: skip
+
+    def _forward(self, target: bytes) -> Forward:
+        return Forward(group=self._native, target=target, label=self._model, on_error=_reworded)
+
+    def _wrong(self, wrong: Wrong, status: int = 400) -> Reply:
+        return _json(status, openai.error_object(wrong.message, status, param=wrong.param, code=wrong.code))
 
     def _about(self, request: Request, path: str) -> Reply:
         """`/v1/models/NAME` for OpenAI and KServe's V1, `/v2/models/NAME[/ready]` for V2."""
@@ -72,9 +102,9 @@ class LlamaSite:
         path = request.path if request else ""
         if path.startswith("/v2") or (path.startswith("/v1/models/")):
             return _json(status, {"error": message})
-        kind = "invalid_request_error" if status < 500 else "server_error"
-        code = "model_not_found" if status == 404 else None
-        return _json(status, {"error": {"message": message, "type": kind, "param": None, "code": code}})
+        about_model = status == 404 and "/models/" in path
+        code, param = ("model_not_found", "model") if about_model else (None, "")
+        return _json(status, openai.error_object(message, status, param=param, code=code))
 
     def unavailable(self, request: Request, forward: Forward, waited_s: float, last: str) -> Reply:
         return self.error(request, 503, f"the engine does not take connections: {last}")
@@ -85,3 +115,7 @@ class LlamaSite:
 
 def _json(status: int, body: object) -> Reply:
     return Reply(status, json.dumps(body).encode())
+
+
+def _reworded(request: Request, status: int, body: bytes) -> Reply:
+    return _json(*openai.reworded(request.path.removeprefix("/openai"), status, body))

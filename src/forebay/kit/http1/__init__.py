@@ -6,11 +6,10 @@ from forebay.kit.http1.backend import Backend
 from forebay.kit.http1.exchange import Exchange
 from forebay.kit.http1.field import FieldFinder
 from forebay.kit.http1.group import Group
-from forebay.kit.http1.messages import Forward, Limits, NeedField, Plan, Reply, Request, Site
+from forebay.kit.http1.messages import Forward, Limits, NeedBody, NeedField, Plan, Reply, Request, Site
 from forebay.kit.http1.server import ProxyServer
 
 __all__ = [
-    "Backend", "Exchange", "FieldFinder", "Forward", "Group", "Limits", "NeedField", "Plan", "ProxyServer",
-    "Reply",
-    "Request", "Site",
+    "Backend", "Exchange", "FieldFinder", "Forward", "Group", "Limits", "NeedBody", "NeedField", "Plan",
+    "ProxyServer", "Reply", "Request", "Site",
 ]  # fmt: skip

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from forebay.kit.http1 import head
 from forebay.kit.http1.backend import Address, BackendConnection
 from forebay.kit.http1.field import FieldFinder, Outcome
-from forebay.kit.http1.messages import Forward, NeedField, Plan, Reply, Request
+from forebay.kit.http1.messages import Forward, NeedBody, NeedField, Plan, Reply, Request, Rewrite
 from forebay.kit.http1.passage import Passage
 
 if TYPE_CHECKING:
     from forebay.kit.http1.client import ClientConnection
     from forebay.kit.http1.server import ProxyServer
+
+ERROR_MAX = 64 * 1024  # of a backend's own error, where it is worded anew
 
 
 class Exchange:
@@ -28,10 +30,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "_chunk_out", "_deadline", "_field", "_finder", "_held", "_held_bytes", "_out", "_passage", "_proxy",
-        "client", "ended", "keep_alive", "request", "request_bytes", "request_complete", "response_bytes",
-        "status",
-        "t_body", "t_connected", "t_end", "t_first", "t_routed", "t_start", "t_wait", "why",
+        "_chunk_out", "_deadline", "_error", "_field", "_finder", "_held", "_held_bytes", "_out", "_passage",
+        "_proxy", "_rewrite", "_whole", "client", "ended", "keep_alive", "request", "request_bytes",
+        "request_complete", "response_bytes", "status", "t_body", "t_connected", "t_end",
+        "t_first", "t_routed", "t_start", "t_wait", "why",
     )  # fmt: skip
 
     def __init__(self, client: ClientConnection, request: Request, proxy: ProxyServer) -> None:
@@ -40,6 +42,9 @@ class Exchange:
         self._proxy = proxy
         self._field: NeedField | None = None
         self._finder: FieldFinder | None = None
+        self._whole: NeedBody | None = None
+        self._rewrite: Rewrite | None = None
+        self._error: bytearray | None = None  # the backend's own error, until it is whole
         self._passage: Passage | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -98,7 +103,10 @@ class Exchange:
         if isinstance(plan, Forward):
             self._pass_on(plan, pieces, growth=0)
             return
-        self._field, self._finder = plan, FieldFinder(plan.name)
+        if isinstance(plan, NeedBody):
+            self._whole, self._held_bytes = plan, 0
+        else:
+            self._field, self._finder = plan, FieldFinder(plan.name)
         self._expect_within(self._proxy.limits.timeout_body_s)
         for piece in pieces:
             self._take(piece)
@@ -117,6 +125,8 @@ class Exchange:
             self._passage.body(piece)
         elif self._finder is not None and self._field is not None:
             self._look_for_field(piece, self._finder, self._field)
+        elif self._whole is not None:
+            self._keep(piece)
         else:  # an earlier request of this client is still being answered
             self._held.append(piece)
             self._held_bytes += len(piece)
@@ -130,11 +140,31 @@ class Exchange:
             return
         if self._passage is not None:
             self._passage.body_end()
+        elif self._whole is not None:
+            self._body_known(self._whole)
         elif self._field is not None:
             cut = (
                 "the body ends in the middle of its JSON" if self.request_bytes else "the request has no body"
             )
             self._field_known(None, cut)
+
+    def _keep(self, piece: bytes) -> None:
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+        limit = self._proxy.limits.body_held_max
+        if self._held_bytes > limit:
+            self.fail(413, f"the body is larger than {limit} bytes")
+        else:
+            self._expect_within(self._proxy.limits.timeout_body_s)
+
+    def _body_known(self, whole: NeedBody) -> None:
+        body, self._held, self._whole = b"".join(self._held), [], None
+        plan = whole.then(self.request, body)
+        if isinstance(plan, Reply):
+            self.answer(plan)
+            return
+        sent = body if plan.body is None else plan.body
+        self._pass_on(plan, [sent] if sent else [], growth=len(sent) - len(body))
 
     def _look_for_field(self, piece: bytes, finder: FieldFinder, field: NeedField) -> None:
         outcome = finder.feed(piece)
@@ -175,14 +205,21 @@ class Exchange:
         """The backend's head is complete: from here on the request cannot be sent again."""
         self.t_first = time.perf_counter()
         self.status = status
+        request, client, length, headers = self.request, self.client, connection.length, connection.headers
+        bodyless = request.method == b"HEAD" or status in (204, 304)
         if self._passage is not None:
             self._passage.forget_body()
-        request, client = self.request, self.client
+            forward = self._passage.forward
+            if status >= 400 and forward.on_error is not None and not bodyless:
+                self._error = bytearray()
+                return
+            if status == 200 and forward.rewrite is not None and not bodyless:
+                self._rewrite, length = forward.rewrite(), -1
+                headers = [header for header in headers if header[0].lower() != b"content-length"]
         if not self.whole_request or self._proxy.stopping:
             client.keep_alive = False
         extra = b"X-Request-Id: " + request.id + b"\r\n"
-        bodyless = request.method == b"HEAD" or status in (204, 304)
-        if not bodyless and connection.length < 0:
+        if not bodyless and length < 0:
             if request.minor:
                 self._chunk_out = True
                 extra += b"Transfer-Encoding: chunked\r\n"
@@ -192,18 +229,29 @@ class Exchange:
             extra += b"Connection: close\r\n"
         elif not request.minor:
             extra += b"Connection: keep-alive\r\n"
-        self._out.append(head.response_head(status, connection.reason, connection.headers, extra))
+        self._out.append(head.response_head(status, connection.reason, headers, extra))
 
     def response_body(self, piece: bytes) -> None:
         """The next bytes of the body, already without the backend's framing."""
         if not self.t_body and not piece.startswith(b":"):  # a comment of an event stream is no answer yet
             self.t_body = time.perf_counter()
-        self.response_bytes += len(piece)
-        self._out.append(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunk_out else piece)
+        if self._error is not None:
+            self._error += piece[: ERROR_MAX - len(self._error)]
+            return
+        if self._rewrite is not None:
+            piece = self._rewrite.feed(piece)
+        self._put(piece)
+
+    def _put(self, piece: bytes) -> None:
+        if piece:
+            self.response_bytes += len(piece)
+            self._out.append(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunk_out else piece)
 
     def flush(self, *, ended: bool) -> None:
         """Write what one read from the backend gave, at once; `ended`: the response is complete with it."""
-        if ended and self._chunk_out:
+        if ended and self._rewrite is not None:
+            self._put(self._rewrite.end())
+        if ended and self._chunk_out and self._error is None:
             self._out.append(b"0\r\n\r\n")
         if self._out:
             self._expect_within(self._proxy.limits.timeout_between_bytes_s)
@@ -212,8 +260,12 @@ class Exchange:
 
     def response_end(self, *, reusable: bool) -> None:
         """The response is complete and written."""
-        if self._passage is not None:
-            self._passage.arrived(reusable=reusable)
+        passage = self._passage
+        if passage is not None:
+            passage.arrived(reusable=reusable)
+            if self._error is not None and passage.forward.on_error is not None:
+                self.answer(passage.forward.on_error(self.request, self.status, bytes(self._error)))
+                return
         self._finish()
         self.client.answered(self)
 
@@ -225,6 +277,10 @@ class Exchange:
             return
         if not self.t_first:
             self._passage.broke(reason)
+            return
+        if self._error is not None:  # nothing is written yet
+            self._passage.connection = None
+            self.fail(502, f"the backend broke off in the middle of an error of its own: {reason}")
             return
         self.why = f"the backend broke off: {reason}"
         self._passage.connection = None
@@ -322,7 +378,7 @@ class Exchange:
         if self._passage is not None:
             self._passage.finish()
         self._held = []
-        self._field = self._finder = None
+        self._field = self._finder = self._whole = self._rewrite = None
         self._proxy.site.done(self)
         self._passage = (
             None  # they name each other; without this each request would be work for the cycle collector

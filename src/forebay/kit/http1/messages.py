@@ -79,12 +79,24 @@ class Reply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+class Rewrite(Protocol):
+    """Changes the body of an answer on its way; its length is then not known beforehand."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """What may be passed on already."""
+
+    def end(self) -> bytes:
+        """The rest, when the backend's body is complete."""
+
+
 @dataclass(frozen=True)
 class Forward:
     """Send it to one of a group's backends, as `target`.
 
-    `body_value`: if not None, replaces the value of the field that was found (its JSON token).
-    `label` is what the access log and the metrics call it. `first_byte_s`: 0 means the proxy's own limit.
+    `body_value`: if not None, replaces the value of the field that was found (its JSON token); `body`
+    replaces the body that was read whole. `label` is what the access log and the metrics call it.
+    `first_byte_s`: 0 means the proxy's own limit. `on_error` words the backend's own errors (status 400 and
+    up); `rewrite` makes what changes the body of an answer of status 200.
     """
 
     group: Group
@@ -92,6 +104,16 @@ class Forward:
     label: object
     body_value: bytes | None = None
     first_byte_s: float = 0.0
+    body: bytes | None = None
+    on_error: Callable[[Request, int, bytes], Reply] | None = None
+    rewrite: Callable[[], Rewrite] | None = None
+
+
+@dataclass(frozen=True)
+class NeedBody:
+    """Read the whole body first, up to the proxy's limit."""
+
+    then: Callable[[Request, bytes], Reply | Forward]
 
 
 @dataclass(frozen=True)
@@ -102,7 +124,7 @@ class NeedField:
     then: Callable[[Request, str | None, str], Reply | Forward]
 
 
-Plan = Reply | Forward | NeedField
+Plan = Reply | Forward | NeedField | NeedBody
 
 
 class Site(Protocol):
