@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from forebay.kit.crc import Crc32c, Crc64Nvme
 
-
 KINDS = {Crc32c: (32, 0x82F63B78), Crc64Nvme: (64, 0x9A6C9329AC4BC9B5)}
 Kind = type[Crc32c] | type[Crc64Nvme]
 

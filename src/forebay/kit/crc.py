@@ -1,4 +1,4 @@
-"""CRC-32C (RFC 3720 appendix B.4) and CRC-64/NVME in numpy: all that clouds promise for objects made of parts.
+"""CRC-32C (RFC 3720 appendix B.4) and CRC-64/NVME in numpy: what clouds promise for objects of many parts.
 
 The standard library has neither. A block is cut into rows that run side by side through the tables; then
 neighbours are joined: the register after A and B is that after A, moved on by the length of B, xor that after
@@ -18,7 +18,7 @@ _Words = np.ndarray[Any, np.dtype[Any]]
 
 
 class _Crc:
-    """Fed in order, like a hash of hashlib. `polynomial` is reflected; the register starts and ends inverted."""
+    """Fed in order, like a hash of hashlib. `polynomial` is reflected, the register inverted at both ends."""
 
     def __init__(self, width: int, polynomial: int) -> None:
         self._width, self._polynomial = width, polynomial

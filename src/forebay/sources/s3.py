@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote, urlencode, urlsplit
-from xml.etree import ElementTree
 
-from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
-from forebay.kit.foreign import count
+from forebay.errors import Absent, Denied, ForebayError, Unavailable
 from forebay.kit.redact import redacted
 from forebay.sources.archives import is_archive
 from forebay.sources.paths import check_together
 from forebay.sources.s3env import S3Settings, s3_settings, session_for
+from forebay.sources.s3objects import checked, error_of, file_of, is_file, parse, region_of, xml_of
 from forebay.sources.settings import trust_from
 from forebay.sources.types import Listing, RemoteFile, Request
-from forebay.sources.wire.client import Client, Reply, refused
+from forebay.sources.wire.client import Client, Reply
 
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -49,7 +49,7 @@ class S3Source:
 
         bucket, key, version = parse(uri)
         with closing(self._client):
-            found = [self._version(bucket, key, version)] if version else self._objects(bucket, key)
+            found = [self._one(bucket, key, version)] if version else self._objects(bucket, key)
         facts = "\n".join(f"{f.locator}\0{f.size}\0{f.etag}" for f in found)
         seen = sha256(facts.encode()).hexdigest()
         if revision and revision != seen:
@@ -72,18 +72,39 @@ class S3Source:
 
     def _objects(self, bucket: str, prefix: str) -> list[RemoteFile]:
         """Below `prefix/`, or the object `prefix` itself (KServe takes any key that starts so; `a` would
-        match `ab`)."""
+        match `ab`): who may read one object may not always list."""
+        try:
+            return self._proved(bucket, self._listed(bucket, prefix))
+        except Denied:
+            if not prefix or prefix.endswith("/"):
+                raise
+            with suppress(ForebayError):
+                return [self._one(bucket, prefix, "")]
+            raise
+
+    def _listed(self, bucket: str, prefix: str) -> list[tuple[dict[str, str], RemoteFile]]:
         folder = prefix if not prefix or prefix.endswith("/") else prefix + "/"
-        items = list(self._list(bucket, folder))
-        found = [_file(item, item["Key"][len(folder) :]) for item in items if _wanted(item, folder)]
+        items = [item for item in self._list(bucket, folder) if is_file(item, folder)]
+        found = [(item, file_of(item, item["Key"][len(folder) :])) for item in items]
         if not found and prefix and not prefix.endswith("/"):
             items = [item for item in self._list(bucket, prefix) if item["Key"] == prefix]
-            found = [_file(item, prefix.rpartition("/")[2]) for item in items]
+            found = [(item, file_of(item, prefix.rpartition("/")[2])) for item in items]
         if not found:
             raise Absent(
                 f"s3://{bucket}/{prefix} holds nothing; check the bucket, the prefix and the endpoint"
             )
         return found
+
+    def _proved(self, bucket: str, found: list[tuple[dict[str, str], RemoteFile]]) -> list[RemoteFile]:
+        """The files with the checksums of those that came in parts, whose ETags are no MD5. At least one is
+        asked for: the right to list is no right to read, and resolving must show the latter."""
+        files: list[RemoteFile] = []
+        for place, (item, file) in enumerate(found):
+            if place and (file.md5 or not item.get("ChecksumAlgorithm")):
+                files.append(file)
+                continue
+            files.append(checked(file, self._ask("HEAD", bucket, file.locator, {}).head))
+        return files
 
     def _list(self, bucket: str, prefix: str) -> Iterator[dict[str, str]]:
         token = ""
@@ -91,11 +112,7 @@ class S3Source:
             query = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
             if token:
                 query["continuation-token"] = token
-            url = self._url(bucket, "", query)
-            reply = self._client.get(url, self._signed("GET", url))
-            if reply.status != 200:
-                raise self._error(reply, f"s3://{bucket}/{prefix}")
-            tree = _xml(reply)
+            tree = xml_of(self._ask("GET", bucket, "", query, what=prefix))
             encoded = tree.get("EncodingType") == "url"
             for item in tree["Contents"]:
                 item["Key"] = unquote(item["Key"].replace("+", " ")) if encoded else item["Key"]
@@ -105,38 +122,26 @@ class S3Source:
                 return
         raise Unavailable(f"s3://{bucket}/{prefix} is listed without end")
 
-    def _version(self, bucket: str, key: str, version: str) -> RemoteFile:
-        url = self._url(bucket, key, {"versionId": version})
-        reply = self._client.get(url, self._signed("HEAD", url), method="HEAD")
-        if reply.status != 200:
-            raise self._error(reply, f"s3://{bucket}/{key}?versionId={version}")
-        item = {"Key": key, "Size": str(reply.head.content_length or 0), "ETag": reply.head.get("etag")}
-        file = _file(item, key.rpartition("/")[2])
-        return RemoteFile(file.path, file.size, md5=file.md5, etag=file.etag, locator=f"{key}\0{version}")
+    def _one(self, bucket: str, key: str, version: str) -> RemoteFile:
+        head = self._ask("HEAD", bucket, key, {"versionId": version} if version else {}).head
+        item = {"Key": key, "Size": str(head.content_length or 0), "ETag": head.get("etag")}
+        file = file_of(item, key.rpartition("/")[2])
+        locator = f"{key}\0{version}" if version else key
+        return checked(replace(file, locator=locator), head)
 
-    def _error(self, reply: Reply, what: str) -> ForebayError:
-        try:
-            code = _xml(reply).get("Code", "")
-        except Unavailable:
-            code = ""
-        shown = f"{what} at {self._settings.endpoint} ({code or reply.status})"
-        if code in ("NoSuchBucket", "NoSuchKey", "NoSuchVersion") or reply.status == 404:
-            return Absent(f"{shown} is not there; check bucket, key and endpoint")
-        if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"):
-            return Denied(
-                f"{shown}: the access key or its secret is wrong or expired; put valid ones in the secret"
-            )
-        if code in (
-            "PermanentRedirect",
-            "AuthorizationHeaderMalformed",
-            "IllegalLocationConstraintException",
-        ):
-            return Invalid(f"{shown}: the bucket is in another region; set AWS_DEFAULT_REGION to it")
-        if code == "RequestTimeTooSkewed":
-            return Denied(f"{shown}: this machine's clock is wrong; set it")
-        return refused(
-            shown, reply.status, hint="these credentials may not read it; check the bucket's policy"
-        )
+    def _ask(self, method: str, bucket: str, key: str, query: Mapping[str, str], *, what: str = "") -> Reply:
+        """An answer 200; in the bucket's own region, which Amazon names when it is asked in another one."""
+        for again in (True, False):
+            url = self._url(bucket, key, query)
+            reply = self._client.get(url, self._signed(method, url), method=method)
+            region = region_of(reply)
+            if not again or not region or region == self._settings.region:
+                break
+            self._settings = self._settings.in_region(region)
+        if reply.status != 200:
+            shown = f"s3://{bucket}/{key or what} at {self._settings.endpoint}"
+            raise error_of(reply, shown, anonymous=self._settings.anonymous)
+        return reply
 
     # --- addresses and signatures ---
 
@@ -145,18 +150,22 @@ class S3Source:
         path = quote(key, safe="/~-._")
         tail = "?" + urlencode(sorted(query.items()), quote_via=quote, safe="~-._") if query else ""
         base = parts.path.rstrip("/")
-        if self._settings.virtual:
+        # A wildcard certificate covers one label: a bucket with dots in its name goes into the path.
+        if self._settings.virtual and not ("." in bucket and parts.scheme == "https"):
             return f"{parts.scheme}://{bucket}.{parts.netloc}{base}/{path}{tail}"
         return f"{parts.scheme}://{parts.netloc}{base}/{bucket}/{path}{tail}"
 
     def _signed(self, method: str, url: str) -> dict[str, str]:
+        asked = {"X-Amz-Request-Payer": "requester"} if self._settings.pays else {}
+        if method == "HEAD":
+            asked["X-Amz-Checksum-Mode"] = "ENABLED"
         if self._settings.anonymous:
-            return {}
+            return asked
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
 
         credentials = self._credentials()
-        headers = {"X-Amz-Content-SHA256": EMPTY_SHA256}
+        headers = {"X-Amz-Content-SHA256": EMPTY_SHA256, **asked}
         request = AWSRequest(method=method, url=url, headers=headers)
         # botocore's own S3 signer looks for a client's context that a bare request does not have.
         request.context = {"payload_signing_enabled": True}
@@ -181,49 +190,3 @@ class S3Source:
                 "AWS_SECRET_ACCESS_KEY, a profile or a role, or awsAnonymousCredential=true if it is public"
             )
         return frozen
-
-
-def parse(uri: str) -> tuple[str, str, str]:
-    """(bucket, key or prefix, version id) of s3://bucket/key[?versionId=…]. Raises Invalid."""
-    rest = uri.partition("://")[2]
-    rest, _, version = rest.partition("?versionId=")
-    bucket, _, key = rest.partition("/")
-    if not bucket or not all(c.isalnum() or c in ".-_" for c in bucket) or "\0" in key:
-        raise Invalid(f"{redacted(uri)!r} is not s3://bucket/prefix")
-    return bucket, key, version
-
-
-def _wanted(item: Mapping[str, str], folder: str) -> bool:
-    """Folder markers (keys that end in a slash) are no files; empty objects are."""
-    return item["Key"].startswith(folder) and not item["Key"].endswith("/") and item["Key"] != folder
-
-
-def _file(item: Mapping[str, str], path: str) -> RemoteFile:
-    etag = item.get("ETag", "").strip('"')
-    # A plain ETag is the MD5 of an object that came in one piece, unless it is encrypted with a key of its
-    # own.
-    md5 = etag.lower() if len(etag) == 32 and all(c in "0123456789abcdefABCDEF" for c in etag) else ""
-    try:
-        size = count(item["Size"])
-    except (KeyError, ValueError) as error:
-        raise Unavailable(f"the listing tells no size of {path!r}") from error
-    return RemoteFile(path, size, md5=md5, etag=etag, locator=item["Key"])
-
-
-def _xml(reply: Reply) -> dict[str, Any]:
-    """A flat view of S3's XML: texts of the root's children, `Contents` as a list of such views."""
-    try:
-        root = ElementTree.fromstring(reply.body)
-    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: strange encodings
-        raise Unavailable(f"{redacted(reply.url)} did not answer with XML; is it an S3 endpoint?") from error
-    out: dict[str, Any] = {"Contents": []}
-    for child in root:
-        name = child.tag.rpartition("}")[2]
-        if name == "Contents":
-            item = {c.tag.rpartition("}")[2]: c.text or "" for c in child}
-            if "Key" not in item:
-                raise Unavailable(f"{redacted(reply.url)} lists an object without a key; is it S3?")
-            out["Contents"].append(item)
-        else:
-            out[name] = child.text or ""
-    return out

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from forebay.errors import Invalid
 from forebay.kit.foreign import parsed
 from forebay.sources.settings import flag
 
-DEFAULT = "https://s3.amazonaws.com"
+_AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
 
 
 @dataclass(frozen=True)
@@ -22,31 +22,37 @@ class S3Settings:
     virtual: bool
     anonymous: bool
     verify: bool
+    pays: bool
     env: Mapping[str, str] = field(repr=False)
 
     @property
     def is_default(self) -> bool:
         """Whether this is Amazon's own service."""
-        return self.endpoint.endswith(".amazonaws.com")
+        return self.endpoint.endswith(_AMAZON)
+
+    def in_region(self, region: str) -> S3Settings:
+        """The same in another region; an endpoint that is not Amazon's stays where it is."""
+        known = self.is_default and "s3-accelerate" not in self.endpoint
+        return replace(self, region=region, endpoint=_amazon(region) if known else self.endpoint)
 
 
 def s3_settings(env: Mapping[str, str]) -> S3Settings:
     """From AWS_ENDPOINT_URL(_S3), KServe's S3_ENDPOINT with S3_USE_HTTPS, AWS_DEFAULT_REGION or AWS_REGION,
     S3_VERIFY_SSL, S3_USER_VIRTUAL_BUCKET (its spelling), S3_USE_ACCELERATE, awsAnonymousCredential,
-    AWS_CA_BUNDLE, and on top STORAGE_CONFIG and STORAGE_OVERRIDE_CONFIG (JSON; the override wins). Raises
-    Invalid.
+    AWS_REQUEST_PAYER (`requester`: who asks pays), AWS_CA_BUNDLE, and on top STORAGE_CONFIG and
+    STORAGE_OVERRIDE_CONFIG (JSON; the override wins). Raises Invalid.
     """
     merged = {**env, **_overlay(env)}
     region = merged.get("AWS_DEFAULT_REGION") or merged.get("AWS_REGION") or "us-east-1"
     endpoint = _endpoint(merged, region)
-    known = endpoint.endswith(".amazonaws.com")
-    virtual = flag(merged, "S3_USER_VIRTUAL_BUCKET", default=known)
+    virtual = flag(merged, "S3_USER_VIRTUAL_BUCKET", default=endpoint.endswith(_AMAZON))
     return S3Settings(
         endpoint,
         region,
         virtual,
         anonymous=flag(merged, "awsAnonymousCredential"),
         verify=flag(merged, "S3_VERIFY_SSL", True),
+        pays=merged.get("AWS_REQUEST_PAYER", "").lower() == "requester",
         env=merged,
     )
 
@@ -56,10 +62,14 @@ def _endpoint(env: Mapping[str, str], region: str) -> str:
     if not text:
         if flag(env, "S3_USE_ACCELERATE"):
             return "https://s3-accelerate.amazonaws.com"
-        return f"https://s3.{region}.amazonaws.com"
+        return _amazon(region)
     if "://" not in text:
         text = f"{'https' if flag(env, 'S3_USE_HTTPS', True) else 'http'}://{text}"
     return text.rstrip("/")
+
+
+def _amazon(region: str) -> str:
+    return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
 
 _NAMES = {

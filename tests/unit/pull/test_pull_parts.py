@@ -13,8 +13,8 @@ from forebay.pull.show import explanation, limit, size_text, summary
 from forebay.pull.tuner import Sight, Tuner
 from forebay.sources.hf import parse
 from forebay.sources.http import HttpSource
-from forebay.sources.s3 import parse as parse_s3
 from forebay.sources.s3env import s3_settings
+from forebay.sources.s3objects import parse as parse_s3
 from forebay.sources.wire.heads import headers_after, where
 from forebay.sources.wire.proxy import proxy_for
 
