@@ -254,9 +254,6 @@ def parse_fields(selector: str) -> tuple[Requirement, ...]:
     return tuple(found)
 
 
-def matches_fields(selector: str, fields: Mapping[str, str]) -> bool:
-    """Whether the field values (an absent one counts as "") meet the selector. Raises Invalid."""
-    return all(
-        (fields.get(need.key, "") == need.values[0]) is (need.operator == "=")
-        for need in parse_fields(selector)
-    )
+def field_text(key: str, operator: str, value: str) -> str:
+    """One term as parse_fields() reads it."""
+    return f"{key}{operator}" + re.sub(r"([\\,=])", r"\\\1", value)

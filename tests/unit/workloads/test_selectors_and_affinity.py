@@ -12,13 +12,15 @@ from forebay.api import affinity, quantity
 from forebay.api.kinds import Node, PersistentVolume
 from forebay.api.selectors import (
     as_text,
+    field_text,
     match_expressions,
     matches,
-    matches_fields,
     parse,
     parse_fields,
 )
 from forebay.errors import Invalid
+from forebay.store.protocol import Where
+from forebay.store.where import wanted
 
 LABELS = {"app": "web", "tier": "front", "count": "5", "empty": ""}
 
@@ -89,8 +91,11 @@ def test_no_selector_object_picks_nothing_and_an_empty_one_everything() -> None:
 
 
 def test_field_selectors_compare_and_unescape() -> None:
-    assert matches_fields("metadata.name=a,status.phase!=Running", {"metadata.name": "a"})
-    assert not matches_fields("metadata.name==b", {"metadata.name": "a"})
+    pod = {"metadata": {"name": "a"}, "spec": {"hostNetwork": True, "nodeName": r"a\b,c=d"}}
+    assert wanted(Where(fields="metadata.name=a,status.phase!=Running,spec.hostNetwork=true"), pod)
+    assert not wanted(Where(fields="metadata.name==b"), pod)
+    assert wanted(Where(fields=field_text("spec.nodeName", "=", r"a\b,c=d")), pod)
+    assert not wanted(Where(fields=field_text("spec.nodeName", "!=", r"a\b,c=d")), pod)
     assert parse_fields(r"a=x\,y")[0].values == ("x,y",)
     with pytest.raises(Invalid, match="invalid selector: 'a'; can't understand 'a'"):
         parse_fields("a")

@@ -52,7 +52,7 @@ def where(kind: type[Resource], namespace: str, name: str, query: Json) -> Where
         terms = selectors.parse_fields(query.get("fieldSelector", ""))
     except Invalid as error:
         raise bad_request(error.message) from error
-    fields = [f"{_stored(kind, t.key)}{'!=' if t.operator == '!=' else '='}{t.values[0]}" for t in terms]
+    fields = [selectors.field_text(_stored(kind, t.key), t.operator, t.values[0]) for t in terms]
     return Where(namespace, name, query.get("labelSelector", ""), ",".join(fields))
 
 
