@@ -218,7 +218,7 @@ class _Parser:
                 text = token
             else:
                 raise Invalid(f"found '{token}', expected: ',' or ')'")
-        return tuple(dict.fromkeys([*values, text])) if values or text else ()
+        return tuple(dict.fromkeys([*values, text]))  # `in ()` means the empty value, as in Kubernetes
 
     def _exact(self) -> str:
         if self._peek() in ("", ","):

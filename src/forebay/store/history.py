@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
-from forebay.api.meta import Json, Resource
+from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Clash
 from forebay.store.database import KEEP_LOG_ROWS, Change
 from forebay.store.protocol import Event, EventType, T, Where
@@ -54,6 +54,20 @@ class History:
         if revision > self.revision:
             raise Clash(f"Too large resource version: {revision}, current: {self.revision}", reason="Expired")
         return self._changes[bisect_right(self._revisions, revision) :]
+
+    def rewound(self, kind: type[Resource], texts: Mapping[Key, str], revision: int) -> Mapping[Key, str]:
+        """All objects of a kind as they were at `revision`, from those of now. Raises Clash as since()."""
+        changes = [c for c in self.since(revision) if (c.group, c.plural) == (kind.group, kind.plural)]
+        if not changes:
+            return texts
+        then = dict(texts)
+        for change in reversed(changes):
+            key = Key(change.namespace, change.name)
+            if change.previous:
+                then[key] = change.previous
+            else:
+                then.pop(key, None)
+        return then
 
     async def watch(
         self, kind: type[T], where: Where, since: int, bookmarks_s: float

@@ -36,11 +36,14 @@ EVERYWHERE = Where()
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """Objects in key order, the revision at which a watch continues, and a token if there is more."""
+    """Objects in key order, the revision at which a watch continues, and a token and a number if there is
+    more.
+    """
 
     items: tuple[T, ...]
     revision: str
     more: str = ""
+    left: int = 0
 
 
 @dataclass(frozen=True)

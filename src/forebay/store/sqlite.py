@@ -123,19 +123,25 @@ class SqliteStore:
         return kind(_in_version(kind, json.loads(text)))
 
     async def list(
-        self, kind: type[T], where: Where = EVERYWHERE, *, limit: int = 0, after: str = ""
+        self, kind: type[T], where: Where = EVERYWHERE, *, limit: int = 0, after: str = "", at: str = ""
     ) -> Page[T]:
-        """As in the protocol; at most `limit` items, continuing behind the token `after`."""
-        revision, start = (str(self._history.revision), None) if not after else _read_token(after)
+        """As in the protocol; at most `limit` items, continuing behind the token `after`; as it was at
+        revision `at`. All pages of one list show the same moment. Raises Clash when that is forgotten.
+        """
+        revision, start = (at or self.revision(), None) if not after else _read_token(after)
+        texts = self._history.rewound(kind, self.committed(kind), int(revision))
+        keys = sorted(
+            key
+            for key in texts
+            if (start is None or key > start) and (not where.namespace or key.namespace == where.namespace)
+        )
         items: list[T] = []
-        for key, text in sorted(self._objects.get((kind.group, kind.plural), {}).items()):
-            if (start is not None and key <= start) or (where.namespace and key.namespace != where.namespace):
-                continue
-            raw = json.loads(text)
+        for number, key in enumerate(keys):
+            raw = json.loads(texts[key])
             if not wanted(where, raw):
                 continue
             if limit and len(items) == limit:
-                return Page(tuple(items), revision, _token(revision, items[-1].key))
+                return Page(tuple(items), revision, _token(revision, items[-1].key), len(keys) - number)
             items.append(kind(_in_version(kind, raw)))
         return Page(tuple(items), revision)
 

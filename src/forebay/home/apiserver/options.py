@@ -5,6 +5,7 @@ Source: meta/v1 ListOptions, CreateOptions, UpdateOptions, PatchOptions, DeleteO
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from forebay.api.meta import Json
 from forebay.home.apiserver.status import About, Refusal, bad_request, invalid
 
 _VALIDATIONS = ("Ignore", "Strict", "Warn")
+MANAGER_MAX = 128  # bytes
 _PROPAGATIONS = ("Foreground", "Background", "Orphan")
 
 
@@ -43,7 +45,10 @@ class Query:
         return int(value)
 
     def dry_run(self, options: str) -> bool:
-        """Whether nothing is to be stored; `options` names the options' type. Raises Refusal (422)."""
+        """Whether nothing is to be stored; `options` names the options' type. Raises Refusal (422), for a
+        field manager that cannot be one too.
+        """
+        _check_manager(self.text("fieldManager"), options)
         return _dry_run(self.text("dryRun"), options)
 
     def field_validation(self, options: str) -> str:
@@ -58,6 +63,19 @@ class Query:
 
 def _refused(options: str, field: str, reason: str, message: str) -> Refusal:
     return invalid(About(group="meta.k8s.io", kind=options), ((field, reason, message),))
+
+
+def _check_manager(name: str, options: str) -> None:
+    """Who writes is not recorded here, but its name is looked at."""
+    if len(name.encode()) > MANAGER_MAX:
+        message = f"Too long: may not be more than {MANAGER_MAX} bytes"
+        raise _refused(options, "fieldManager", "FieldValueTooLong", message)
+    odd = next((at for at, char in enumerate(name) if not char.isprintable()), None)
+    if odd is not None:
+        told = f"invalid character U+{ord(name[odd]):04X} (at position {odd})"
+        raise _refused(
+            options, "fieldManager", "FieldValueInvalid", f"Invalid value: {json.dumps(name)}: {told}"
+        )
 
 
 def _dry_run(value: str, options: str) -> bool:

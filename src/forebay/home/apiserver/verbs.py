@@ -24,6 +24,10 @@ _RETURNED_WHEN_DELETED = {
     "persistentvolumeclaims",
 }
 DELETED_PAGE = 500
+_FORGOTTEN = (
+    "The provided continue parameter is too old to display a consistent list result. "
+    "You must start a new list without the continue parameter."
+)
 
 
 async def get(call: Call) -> Response:
@@ -37,17 +41,37 @@ async def list_(call: Call) -> Response:
     chosen = selection.where(kind, call.op.namespace if kind.namespaced else "", "", dict(query.values))
     check_revision(call)
     limit = query.number("limit") or 0
-    page = await call.api.store.list(
-        call.served.stored, chosen, limit=max(0, limit), after=query.text("continue")
-    )
+    try:
+        page = await call.api.store.list(
+            call.served.stored, chosen, limit=max(0, limit), after=query.text("continue"), at=_moment(call)
+        )
+    except Clash as error:
+        told = _FORGOTTEN if query.text("continue") else "The provided resource version is too old."
+        raise Refusal("Expired", told) from error
     meta: Json = {"resourceVersion": page.revision, **({"continue": page.more} if page.more else {})}
+    if page.more and not (chosen.labels or chosen.fields):
+        meta["remainingItemCount"] = page.left
     return output.many(call, page.items, meta)
+
+
+def _moment(call: Call) -> str:
+    """The revision at which a list is wanted, or "" for now."""
+    exact = call.query.text("resourceVersionMatch") == "Exact"
+    return call.query.text("resourceVersion") if exact else ""
 
 
 def check_revision(call: Call) -> None:
     """Refuse what a list's resourceVersion and resourceVersionMatch cannot mean. Raises Refusal."""
     revision, match = call.query.text("resourceVersion"), call.query.text("resourceVersionMatch")
     about = About(group="meta.k8s.io", kind="ListOptions")
+    if match and call.query.text("continue"):
+        message = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
+        raise invalid(about, (("resourceVersionMatch", "FieldValueForbidden", message),))
+    if match == "Exact" and revision == "0":
+        message = 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        raise invalid(about, (("resourceVersionMatch", "FieldValueForbidden", message),))
+    if revision not in ("", "0") and call.query.text("continue"):
+        raise bad_request("specifying resource version is not allowed when using continue")
     if match and not revision and not call.query.flag("sendInitialEvents"):
         message = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
         raise invalid(about, (("resourceVersionMatch", "FieldValueForbidden", message),))
@@ -62,8 +86,6 @@ def check_revision(call: Call) -> None:
         message = f"Timeout: Too large resource version: {revision}, current: {now}"
         cause = ("", "ResourceVersionTooLarge", "Too large resource version")
         raise Refusal("Timeout", message, causes=(cause,), retry_after_s=1)
-    if match == "Exact" and int(revision) < now:
-        raise Refusal("Expired", "The provided resource version is too old.")
 
 
 async def create(call: Call) -> Response:
