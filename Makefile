@@ -46,8 +46,10 @@ cluster-tools: ## build kube-apiserver and etcd from their Go modules (five minu
 kubectl: $(STAMP) ## fetch kubectl 1.35 for the tests, beside the machine's own (60 MB, kept)
 	$(BIN)/python tools/fetch_kubectl.py $(CACHE)/kubectl
 
-test-api: $(STAMP) ## the store's promises on SQLite, the embedded API and a real kube-apiserver
-	$(BIN)/python -m pytest tests/conformance/test_store.py
+HELD := tests/conformance/test_store.py tests/conformance/test_api.py tests/conformance/test_api_flows.py
+
+test-api: $(STAMP) ## the store and the API, held to a real kube-apiserver
+	$(BIN)/python -m pytest $(HELD)
 
 test-clients: $(STAMP) ## KServe's own SDK, in an environment of its own (320 MB, kept)
 	test -x $(CACHE)/clients/bin/python || $(PYTHON) -m venv $(CACHE)/clients
@@ -55,7 +57,13 @@ test-clients: $(STAMP) ## KServe's own SDK, in an environment of its own (320 MB
 	$(BIN)/python -m pytest tests/service/test_client_kserve.py
 
 verdicts: $(STAMP) ## record what the real kube-apiserver answers
-	FOREBAY_WRITE_VERDICTS=1 $(BIN)/python -m pytest tests/conformance/test_store.py -m kube -p no:randomly
+	FOREBAY_WRITE_VERDICTS=1 $(BIN)/python -m pytest $(HELD) -m kube -p no:randomly
+
+SECONDS ?= 240
+SEED ?=
+
+soak: $(STAMP) ## kill programs at random while it downloads, rolls and scales (SECONDS=240, SEED=1)
+	$(BIN)/python -m tests.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 SECONDS_EACH ?= 20
 FUZZED := heads answers journals manifests s3_lists hub_lists gcs_lists oci_manifests packs paths addresses
@@ -95,4 +103,4 @@ lock: ## resolve the lock files anew
 
 check: lint test ## all that a change must pass
 
-.PHONY: help venv demo test lint unit faults service cluster-tools kubectl test-api test-clients verdicts fuzz bench bench-pull bench-peers bench-gateway bench-home wheel test-wheel lock check
+.PHONY: help venv demo test lint unit faults service cluster-tools kubectl test-api test-clients verdicts soak fuzz bench bench-pull bench-peers bench-gateway bench-home wheel test-wheel lock check
