@@ -112,11 +112,18 @@ def gateway_metrics() -> list[tuple[str, str, str, str]]:
 def agent_metrics() -> list[tuple[str, str, str, str]]:
     """(name, type, labels, help) as an agent tells them after its first look."""
     from forebay.cache.evict import Space
+    from forebay.cache.layout import Layout
+    from forebay.cache.root import Root
+    from forebay.kit.clock import SystemClock
+    from forebay.kit.disk import RealDisk
+    from forebay.node.chores import Chores
     from forebay.node.metrics import Metrics
-    from forebay.node.model import Seen
+    from forebay.node.model import Copy, Seen
 
-    told = Metrics("workers", since=0.0, evictions=lambda: 0, checks=dict)
-    told.saw(Seen(entries=(), space=Space(limit=0, used=0, free=0)), {})
+    chores = Chores(Root(Layout(Path()), RealDisk(), SystemClock()))
+    copies = {"k": Copy("k", "r", 0, {}, 0.0)}
+    told = Metrics("workers", since=0.0, evictions=lambda: 0, chores=chores)
+    told.saw(Seen(entries=(), space=Space(limit=0, used=0, free=0), copies=copies), {})
     return sorted(_families(told.collect()))
 
 

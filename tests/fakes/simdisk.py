@@ -80,6 +80,8 @@ class SimDisk:
         for start in range(0, len(data), BLOCK):
             yield data[start : start + BLOCK]
 
+    raw_blocks = blocks
+
     def room(self, path: Path) -> Room:
         return Room(self.size, self.size - sum(len(f.data) for f in self._files(self._root)))
 

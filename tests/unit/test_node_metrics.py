@@ -9,8 +9,10 @@ import httpx2 as httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from forebay.cache import open_root
 from forebay.cache.evict import Space
 from forebay.cache.reservations import Reservation
+from forebay.node.chores import Chores
 from forebay.node.decide import Ask, Copy, Seen
 from forebay.node.metrics import Metrics
 
@@ -21,8 +23,10 @@ SEEN = Seen((), Space(100, 16, 50), copies={"k1": BEFORE, "k2": FRESH}, asks=(PU
 
 
 @pytest.fixture
-def metrics():
-    return Metrics("workers", since=100.0, evictions=lambda: 3, checks=lambda: Counter(clean=2, damaged=1))
+def metrics(tmp_path):
+    chores = Chores(open_root(tmp_path))
+    chores.results, chores.hashed, chores.damaged = Counter(clean=2, damaged=1), 700, 4
+    return Metrics("workers", since=100.0, evictions=lambda: 3, chores=chores)
 
 
 def values(metrics):

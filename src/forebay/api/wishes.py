@@ -7,6 +7,7 @@
 | `verify-requested` | cache | RFC 3339 time | agents: hash every file | models[m].verified |
 | `warm-requested` | cache | RFC 3339 time | agents: into the page cache | models[m].warmed |
 | `verify-node`, `warm-node` | cache | node name | only that node | as above |
+| `verify-paused` | LocalModelNode | "true" | agents: checks wait | groups[g].verifyPaused |
 | `gc-requested` | LocalModelNode | RFC 3339 time | agents: collect | groups[g].collected |
 
 Control copies what concerns agents into the cache's entry in LocalModelNode.spec (fields `pinned`,
@@ -24,6 +25,7 @@ PINNED = "forebay.dev/pinned"
 REFRESH = "forebay.dev/refresh-requested"
 VERIFY = "forebay.dev/verify-requested"
 VERIFY_NODE = "forebay.dev/verify-node"
+VERIFY_PAUSED = "forebay.dev/verify-paused"
 WARM = "forebay.dev/warm-requested"
 WARM_NODE = "forebay.dev/warm-node"
 GC = "forebay.dev/gc-requested"

@@ -182,3 +182,12 @@ async def collect(store: Store, node: str, *, timeout_s: float) -> list[Json]:
                 f"no answer from the agents of {', '.join(waiting)} after {timeout_s:g} s; do they run?"
             )
         await asyncio.sleep(POLL_S)
+
+
+async def pause_checks(store: Store, node: str, *, paused: bool) -> list[str]:
+    """Hold the checks of one node, or all; or let them go on. The nodes' names. Raises Absent."""
+    names = [node] if node else [item.name for item in (await store.list(LocalModelNode)).items]
+    for name in names:
+        value = "true" if paused else ""
+        await annotate(store, LocalModelNode, Key("", name), {wishes.VERIFY_PAUSED: value})
+    return names

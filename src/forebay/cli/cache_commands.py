@@ -17,7 +17,7 @@ from forebay.cli.home import data_option
 from forebay.cli.objects import gone
 from forebay.cli.output import output_option, show, size
 from forebay.cli.programs import Client, Programs
-from forebay.errors import Damaged
+from forebay.errors import Damaged, Invalid
 
 T = TypeVar("T")
 namespace_option = click.option("-n", "--namespace", default="", help="Namespace of a namespaced cache.")
@@ -151,18 +151,38 @@ def refresh(programs: Programs, name: str, namespace: str, wait: bool, timeout_s
 
 
 @cache.command()
-@name_argument
+@click.argument("name", required=False, default="", shell_complete=complete_caches)
 @namespace_option
 @node_option
+@click.option("--pause/--resume", "paused", default=None, help="Hold all checks, or let them go on.")
 @wait_option
 @timeout_option(3600.0)
 @output_option
 @data_option
-@click.pass_obj
+@click.pass_context
 @guarded
-def verify(programs: Programs, name: str, namespace: str, node: str, wait: bool, timeout_s: float,
-           output: str | None, data: Path | None) -> None:  # fmt: skip
-    """Hash every file again, in the background; damaged ones are fetched anew (and the exit code is 8)."""
+def verify(context: click.Context, name: str, paused: bool | None, **options: Any) -> None:
+    """Hash every file of a model again; damaged ones are fetched anew (and the exit code is 8).
+
+    Agents do the same with every model once a week, at the lowest priority. --pause and --resume are for all
+    checks of --node, or of every node.
+    """
+    if (paused is None) == (not name):
+        raise Invalid("name a model to check, or give --pause or --resume")
+    if paused is None:
+        _verify(context.obj, name, **options)
+        return
+    node = options["node"]
+    names = with_client(
+        context.obj, options["data"], lambda client: cache_asks.pause_checks(client, node, paused=paused)
+    )
+    click.echo(
+        f"checks {'are paused' if paused else 'go on'} on {', '.join(names) or 'no node: there is none'}"
+    )
+
+
+def _verify(programs: Programs, name: str, *, namespace: str, node: str, wait: bool, timeout_s: float,
+            output: str | None, data: Path | None) -> None:  # fmt: skip
     found: dict[str, set[str]] = {}
 
     async def work(client: Client) -> caches.Cached:

@@ -6,7 +6,9 @@ behaviour.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import mmap
 import os
 import stat
 import sys
@@ -21,6 +23,7 @@ from forebay.errors import Unavailable
 
 BLOCK = 4 << 20  # bytes read or copied at a time
 _LOCK_LOOK_S = 0.005
+_SECTOR = 512
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ class Disk(Protocol):
 
     def blocks(self, path: Path) -> Iterator[bytes]:
         """The bytes of a file, BLOCK at a time."""
+
+    def raw_blocks(self, path: Path) -> Iterator[bytes | memoryview]:
+        """As blocks(), but from the device itself where that can be: what memory holds of the file neither
+        helps nor is pushed out. A block is good until the next one.
+        """
 
     def write(self, path: Path, data: bytes | Iterable[bytes]) -> None:
         """Make the file, or replace its bytes."""
@@ -116,6 +124,28 @@ class RealDisk:
         with path.open("rb", buffering=0) as file:
             while block := file.read(BLOCK):
                 yield block
+
+    def raw_blocks(self, path: Path) -> Iterator[bytes | memoryview]:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT)
+        except (OSError, AttributeError) as error:  # not every file system, not every system
+            if isinstance(error, FileNotFoundError):
+                raise
+            yield from self.blocks(path)
+            return
+        try:
+            buffer, at = memoryview(mmap.mmap(-1, BLOCK)), 0  # aligned, as it must be
+            while count := os.preadv(descriptor, [buffer], at):
+                yield buffer[:count]
+                at += count
+                if count % _SECTOR:
+                    break  # the end; and from here nothing could be asked for
+        except OSError as error:
+            if error.errno != errno.EINVAL or at:
+                raise
+            yield from self.blocks(path)  # it could be opened so, but that was not meant
+        finally:
+            os.close(descriptor)
 
     def write(self, path: Path, data: bytes | Iterable[bytes]) -> None:
         with path.open("wb") as file:

@@ -7,11 +7,11 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forebay.api import wishes
+from forebay.api import quantity, wishes
 from forebay.api.kinds import (
     ConfigMap,
     Job,
@@ -31,8 +31,8 @@ from forebay.kit.backoff import backoff_s
 from forebay.kit.clock import Clock
 from forebay.kit.tasks import in_thread
 from forebay.node.act import Hands
-from forebay.node.chores import Chores
-from forebay.node.decide import Check, Seen, Warm, decide
+from forebay.node.chores import Checking, Chores
+from forebay.node.decide import Check, Seen, Warm, decide, is_pulling
 from forebay.node.dirwatch import watch_folders
 from forebay.node.metrics import Metrics
 from forebay.node.pods import claims_of, is_starting, key_of_volume, keys_of, pins_of
@@ -49,10 +49,11 @@ _log = logging.getLogger("forebay.node")
 
 @dataclass(frozen=True)
 class Settings:
-    """Seconds between looks without an event, and where download Jobs run."""
+    """Seconds between looks without an event, where download Jobs run, and how disks are checked."""
 
     resync_s: float = RESYNC_S
     job_namespace: str = JOB_NAMESPACE
+    checking: Checking = field(default_factory=Checking)
 
 
 async def run_agent(
@@ -83,12 +84,13 @@ class Agent:
         self._groups = Informer(store, LocalModelNodeGroup, clock=clock)
         self._eyes = Eyes(root)
         self._chores = Chores(root)
+        self._chores.schedule = settings.checking
         self._hands = Hands(root, self._eyes.trouble, self._chores)
         self._metrics = Metrics(
             group,
             since=root.now(),
             evictions=lambda: self._hands.evictions,
-            checks=lambda: self._chores.results,
+            chores=self._chores,
         )
         self._claims: dict[Key, str] = {}
         self._pins: tuple[pins.Pin, ...] | None = None
@@ -126,6 +128,7 @@ class Agent:
         while True:
             if not await self._woken(wait_s):
                 self._eyes.trouble.clear()  # a resync tries again what went wrong
+                self._chores.schedule = (await _settings(self._store)).checking
             try:
                 wait_s, failures = await self._pass(), 0
             except ForebayError as error:
@@ -148,6 +151,7 @@ class Agent:
     async def _pass(self) -> float:
         """Look, decide, act until nothing is left to do; then report. Returns seconds until the next look."""
         seen = await self._look()
+        self._chores.paused, self._chores.busy = seen.paused, bool(seen.wanted_by_pods) or is_pulling(seen)
         for _ in range(ROUNDS_MAX):
             actions = decide(seen)
             if not actions:
@@ -207,6 +211,7 @@ class Agent:
             checking=self._chores.checking,
             warming=self._chores.warming,
             sweep=node.annotations.get(wishes.GC, "").strip() if node is not None else "",
+            paused=node is not None and node.annotations.get(wishes.VERIFY_PAUSED) == "true",
         )
 
     def _of_claim(self, claim: Key) -> str:
@@ -263,7 +268,18 @@ async def _settings(store: Store) -> Settings:
         return Settings(
             resync_s=float(raw.get("reconcilationFrequencyInSecs") or RESYNC_S),
             job_namespace=str(raw.get("jobNamespace") or JOB_NAMESPACE),
+            checking=_checking(raw),
         )
     except (ForebayError, ValueError, TypeError, AttributeError) as error:
         _log.debug("no settings in %s (%s); the defaults hold", CONFIG_MAP, error)
         return Settings()
+
+
+def _checking(raw: Json) -> Checking:
+    """Additive fields of `localModel`: hours between checks (0: none), and bytes a second."""
+    plain = Checking()
+    hours, rate = raw.get("verifyEveryHours"), raw.get("verifyBytesPerSecond")
+    return Checking(
+        every_s=plain.every_s if hours is None else max(0.0, float(hours) * 3600),
+        bytes_s=plain.bytes_s if rate is None else max(1.0, float(quantity.value(rate))),
+    )

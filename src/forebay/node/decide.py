@@ -32,6 +32,7 @@ __all__ = [
     "Warm",
     "Withdraw",
     "decide",
+    "is_pulling",
 ]
 
 REASON_KEPT_S = 300.0  # an entry may be known to a pull before it is known to us
@@ -171,6 +172,11 @@ def decide(seen: Seen) -> tuple[Action, ...]:
     actions += [ForgetAsk(ask.said.id) for ask in seen.asks if _is_over(seen, ask)]
     actions += [Warm(key) for key in sorted(seen.waiting & seen.views)]
     return (*actions, *_requested(seen))
+
+
+def is_pulling(seen: Seen) -> bool:
+    """Whether bytes are on their way to this disk."""
+    return any(ask.alive and ask.said.state == "granted" for ask in seen.asks)
 
 
 def _requested(seen: Seen) -> list[Action]:

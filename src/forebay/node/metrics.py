@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from forebay.api.states import ModelState
+from forebay.node.chores import Chores
 from forebay.node.model import Seen
 
 REQUEST_S, REQUEST_BYTES = 5.0, 16 << 10
@@ -21,7 +22,7 @@ _log = logging.getLogger("forebay.node")
 
 
 class Metrics:
-    """Fed with what the agent saw last; counts from the agent's start. `evictions` and `checks` are asked."""
+    """Fed with what the agent saw last; counts from the agent's start. `evictions` and `chores` are asked."""
 
     def __init__(
         self,
@@ -29,9 +30,9 @@ class Metrics:
         *,
         since: float,
         evictions: Callable[[], int],
-        checks: Callable[[], Mapping[str, int]],
+        chores: Chores,
     ) -> None:
-        self._group, self._since, self._evictions, self._checks = group, since, evictions, checks
+        self._group, self._since, self._evictions, self._chores = group, since, evictions, chores
         self._seen: Seen | None = None
         self._states: Counter[str] = Counter()
         self._counted: set[tuple[str, float]] = set()
@@ -71,13 +72,22 @@ class Metrics:
             waiting = sum(ask.alive and ask.said.state in ("asked", "refused") for ask in seen.asks)
             yield self._gauge("pulls_waiting", "Pulls that wait for room", waiting)
             yield self._models()
+            if seen.copies:
+                checked = min(max(copy.created, copy.verified) for copy in seen.copies.values())
+                told = "When the model that was not hashed for longest was last, seconds since 1970"
+                yield self._gauge("checked_oldest_timestamp_seconds", told, checked)
         yield self._counts("fetched_bytes", "Bytes fetched since the agent's start", "source", self._fetched)
-        yield self._counts("checks", "Models hashed again, by what came of it", "result", self._checks())
-        evictions = CounterMetricFamily(
-            "forebay_node_evictions", "Models removed to make room for others", labels=["group"]
+        yield self._counts(
+            "checks", "Models hashed again, by what came of it", "result", self._chores.results
         )
-        evictions.add_metric([self._group], self._evictions())
-        yield evictions
+        yield self._count("hashed_bytes", "Bytes that checks have read back", self._chores.hashed)
+        yield self._count("damaged", "Contents that failed a check and were set aside", self._chores.damaged)
+        yield self._count("evictions", "Models removed to make room for others", self._evictions())
+
+    def _count(self, name: str, text: str, value: float) -> Metric:
+        family = CounterMetricFamily(f"forebay_node_{name}", text, labels=["group"])
+        family.add_metric([self._group], value)
+        return family
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:
         family = GaugeMetricFamily(f"forebay_node_{name}", text, labels=["group"])

@@ -59,6 +59,7 @@ class Copy:
     warmed_for: str = ""
     resident: float | None = None
     refreshed_for: str = ""
+    suffixes: tuple[str, ...] = ()  # of its files, in lower case; empty where there are too many kinds
 
 
 @dataclass(frozen=True)
@@ -116,3 +117,4 @@ class Seen:
     damaged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # key -> files of the last check
     sweep: str = ""  # the last request to collect
     collected: Collected = Collected()
+    paused: bool = False  # no check goes on

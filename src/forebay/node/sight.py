@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from forebay.api import quantity
 from forebay.api.kinds import Job, LocalModelNode, LocalModelNodeGroup
@@ -24,6 +25,7 @@ from forebay.node.decide import Ask, Collected, Copy, Entry, JobPhase, JobView, 
 
 _STAGING = ".forebay/staging/"
 _KEEP_FREE_MOST = 1 << 30
+SUFFIXES_MAX = 16  # kinds of files a copy tells
 _CLOCK_STEP_S = 2.0  # a folder that changed just now may change again within its time stamp's precision
 
 
@@ -43,6 +45,7 @@ class Told:
     checking: Mapping[str, tuple[int, int]]
     warming: frozenset[str]
     sweep: str
+    paused: bool = False
 
 
 @dataclass
@@ -82,6 +85,7 @@ class Eyes:
             warming=told.warming,
             damaged=_damaged(root, told),
             sweep=told.sweep,
+            paused=told.paused,
             collected=_collected(root),
             loose=sum(gc.loose_blobs(root, there, known).values()),
             now=root.now(),
@@ -234,8 +238,15 @@ def _copy(manifest: Manifest) -> Copy:
         manifest.key, manifest.revision, manifest.size, manifest.blobs, manifest.last_used, manifest.pinned,
         manifest.phases, manifest.sources, len(manifest.files), manifest.created,
         manifest.verified, manifest.verified_for, manifest.warmed, manifest.warmed_for, manifest.resident,
-        manifest.refreshed_for,
+        manifest.refreshed_for, suffixes_of(f.path for f in manifest.files),
     )  # fmt: skip
+
+
+def suffixes_of(paths: Iterable[str]) -> tuple[str, ...]:
+    """The suffixes among the files' names, in lower case, each once; a file without one has "". None of them
+    where there are too many kinds to tell."""
+    found = {PurePosixPath(path).suffix.lower() for path in paths}
+    return tuple(sorted(found)) if len(found) <= SUFFIXES_MAX else ()
 
 
 def _still_good(told: Told) -> Callable[[Entitlement], bool]:

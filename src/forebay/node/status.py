@@ -74,7 +74,10 @@ def _steady(status: Json) -> Json:
     return {
         "modelStatus": status.get("modelStatus"),
         "models": models,
-        "groups": {name: said.get("collected") for name, said in (status.get("groups") or {}).items()},
+        "groups": {
+            name: (said.get("collected"), said.get("verifyPaused"))
+            for name, said in (status.get("groups") or {}).items()
+        },
     }
 
 
@@ -168,6 +171,8 @@ def _of_copy(copy: Copy) -> Json:
     more: Json = {"revision": copy.revision, "bytesDone": copy.size, "bytesTotal": copy.size}
     if copy.created:
         more["fetched"] = rfc3339_micro(datetime.fromtimestamp(copy.created, UTC))
+    if copy.suffixes:
+        more["suffixes"] = list(copy.suffixes)
     if copy.phases:
         more["phases"] = dict(copy.phases)
     if copy.sources:
@@ -200,6 +205,8 @@ def _room(seen: Seen) -> Json:
     room: Json = {"used": seen.space.used, "available": seen.space.available}
     if seen.space.limit is not None:
         room["limit"] = seen.space.limit
+    if seen.paused:
+        room["verifyPaused"] = True
     if seen.collected.requested:
         said = seen.collected
         room["collected"] = {
