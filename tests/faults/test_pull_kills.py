@@ -25,7 +25,13 @@ from forebay.pull.command import PullOptions, pull_command
 raise SystemExit(pull_command(PullOptions(sys.argv[1], Path(sys.argv[2]), rate_bytes_s=float(sys.argv[3])),
 os.environ))
 """
-POINTS = ["pull.file.verified", "pull.file.synced", "pull.folder.renamed", "pull.file.published"]
+POINTS = [
+    "pull.journal.written",
+    "pull.file.verified",
+    "pull.file.synced",
+    "pull.folder.renamed",
+    "pull.file.published",
+]
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ LAYOUT = Layout(Path("/nowhere"))
 
 def journals(data: bytes) -> None:
     """The journal beside a part, after any crash."""
-    entry = journal.decode(data)
+    assert journal.decode(data) is None or data[:16].isalnum()
+    entry = journal.decode(journal.sealed(data))  # else the search would never get past the checksum
     if entry is not None:
         assert all(0 <= a < b for a, b in entry.done)
         assert journal.decode(journal.encode(entry)) == entry

@@ -84,10 +84,11 @@ SEEDS: dict[str, list[bytes]] = {
     ],
     "journals": [
         encode(Entry("sha256:0:7", Ranges([(0, 4)]), 4, "0" * 64, {"0 h": "e"}, ("hub",), "b")),
-        b'{"version":1}',
+        encode(Entry("sha256:0:7", Ranges([(0, 4)]), 4, "0" * 64, {"0 h": "e"}, ("hub",), "b"))[17:],
+        b'{"version":2}',
         b"[" * 5000,
         b"\xff\xfe",
-        b'{"version":1,"identity":"x","done":[[1e999,2]]}',
+        b'{"version":2,"identity":"x","done":[[1e999,2]]}',
     ],
     "manifests": [
         Manifest("k", "hf://a/b", "r", (File("a", 1, "0" * 64),)).dump(),

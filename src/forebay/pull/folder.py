@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forebay.errors import Invalid
+from forebay.kit.disk import RealDisk, make_folders
 from forebay.kit.failpoints import failpoint
 from forebay.kit.foreign import parsed
 from forebay.pull import journal
@@ -99,7 +100,7 @@ class _Folder:
         self.dest, self.listing = dest, listing
         self.parts = dest / PARTS
         with disk_errors(f"make {self.parts}"):
-            self.parts.mkdir(parents=True, exist_ok=True)
+            make_folders(RealDisk(), self.parts)
         self._record = self.parts / "pulled.jsonl"
         self._known = _load(self._record)
         self._made: set[Path] = set()
@@ -145,8 +146,7 @@ class _Folder:
                 item.part.replace(target)
                 folders.add(target.parent)
             failpoint("pull.folder.renamed")
-            for folder in folders:
-                sync_folder(folder)
+            self._sync(folders)
             lines = {}
             for item in batch:
                 if self._is_packed(item.file):
@@ -155,6 +155,12 @@ class _Folder:
                          "observed": item.observed, "stat": _stat(self.dest / item.file.path)}  # fmt: skip
                 lines[item.file.path] = about
             self._write(lines)
+
+    def _sync(self, folders: set[Path]) -> None:
+        """Make the names in these folders durable, and those of the folders up to the target."""
+        above = {up for folder in folders for up in folder.parents if up.is_relative_to(self.dest)}
+        for folder in sorted(folders | above, reverse=True):
+            sync_folder(folder)
 
     def _is_packed(self, file: RemoteFile) -> bool:
         return self.listing.unpack and not file.plain
@@ -186,8 +192,7 @@ class _Folder:
                     (staging / path).replace(self._target(path))
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-            for folder in {(self.dest / p).parent for p in paths}:
-                sync_folder(folder)
+            self._sync({(self.dest / p).parent for p in paths})
             stats = {p: _stat(self.dest / p) for p in paths}
             self._write({f.path: {"identity": self._packed_identity(f), "unpacked": stats} for f in packed})
             for archive in held.values():

@@ -10,13 +10,16 @@ import contextlib
 import json
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from forebay.kit.failpoints import failpoint
+from forebay.kit.foreign import parsed
 from forebay.pull.plan import Ranges
 from forebay.sources.types import RemoteFile
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,21 @@ def encode(entry: Entry) -> bytes:
         "origins": list(entry.origins),
         "boot": entry.boot,
     }
-    return json.dumps(body, separators=(",", ":")).encode()
+    return sealed(json.dumps(body, separators=(",", ":")).encode())
+
+
+def sealed(body: bytes) -> bytes:
+    """The text with its checksum before it: a bit that the disk turned must not become a range that came."""
+    return sha256(body).hexdigest()[:16].encode() + b" " + body
 
 
 def decode(data: bytes) -> Entry | None:
     """The entry, or None for anything that is not one whole journal."""
+    text = data[17:]
+    if data != sealed(text):
+        return None
     try:
-        body: Any = json.loads(data)
+        body: Any = parsed(text)
         if not isinstance(body, dict) or body.get("version") != VERSION:
             return None
         done = [(int(a), int(b)) for a, b in body["done"]]
@@ -78,7 +89,7 @@ def decode(data: bytes) -> Entry | None:
         names = tuple(str(o) for o in body["origins"])
         boot = str(body.get("boot", ""))
         return Entry(str(body["identity"]), Ranges(done), int(length), str(digest), etags, names, boot)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
@@ -96,4 +107,5 @@ def save(path: Path, entry: Entry) -> None:
     new = path.with_name(path.name + ".new")
     with contextlib.suppress(OSError):
         new.write_bytes(encode(entry))
+        failpoint("pull.journal.written")
         new.replace(path)

@@ -39,7 +39,7 @@ class Part:
         with disk_errors(f"write {self.path}"):
             if whole and not self._write_direct(offset, view[:whole]):
                 whole = 0
-            _write_all(self._cached, offset + whole, view[whole:])
+            write_all(self._cached, offset + whole, view[whole:])
 
     def _write_direct(self, offset: int, view: memoryview) -> bool:
         try:
@@ -50,7 +50,7 @@ class Part:
             self._direct = -1  # opened, but not meant: overlay and network file systems do that
             return False
         if done < len(view):
-            _write_all(self._cached, offset + done, view[done:])
+            write_all(self._cached, offset + done, view[done:])
         return True
 
     def read(self, offset: int, view: memoryview) -> int:
@@ -62,10 +62,19 @@ class Part:
             return os.preadv(self._cached, [view], offset)
 
     def sync(self, size: int) -> None:
-        """Cut to `size` and make it durable."""
+        """Cut to `size` and make it durable.
+
+        What a disk refuses here it may forget, and say yes the next time (Linux drops such pages and reports
+        them once), though a read still shows the bytes: so nothing of it is kept.
+        """
         with disk_errors(f"sync {self.path}"):
             os.ftruncate(self._cached, size)
-            os.fsync(self._cached)
+            try:
+                os.fsync(self._cached)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._cached, 0)
+                raise
 
     def close(self) -> None:
         """Close the descriptors."""
@@ -76,7 +85,9 @@ class Part:
         self._cached = self._direct = -1
 
 
-def _write_all(descriptor: int, offset: int, view: memoryview) -> None:
+def write_all(descriptor: int, offset: int, view: memoryview) -> None:
+    """Write all of `view`: the kernel may take less at a time, on a disk that is nearly full for one. Raises
+    OSError."""
     while view:
         done = os.pwrite(descriptor, view, offset)
         offset, view = offset + done, view[done:]

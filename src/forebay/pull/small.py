@@ -7,14 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from forebay.errors import Damaged
 from forebay.pull.answers import Asked, Verdict, judge
 from forebay.pull.asking import Asker
 from forebay.pull.board import Board
 from forebay.pull.clockwork import Watch
 from forebay.pull.digests import Digests
 from forebay.pull.model import Finished
-from forebay.pull.parts import disk_errors
+from forebay.pull.parts import disk_errors, write_all
 from forebay.pull.state import Batch, Origin, Route, Transfer
 from forebay.sources.wire.conn import Conn
 from forebay.sources.wire.heads import Where, WireError, request_head
@@ -109,8 +108,7 @@ class SmallFiles:
         with self._watch.phase("disk"), disk_errors(f"write {path}"):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
             try:
-                if os.write(descriptor, body) != len(body):
-                    raise Damaged(f"{path} was not written whole")
+                write_all(descriptor, 0, body)
             finally:
                 os.close(descriptor)
         observed = not digests.promised

@@ -1,0 +1,104 @@
+"""Small models with every way in which a pull writes, for watching its disk operations."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.lying_server import LyingServer
+from tests.faults.pulling import KIB, quick, some_bytes
+
+from forebay.engines.hub import Hub, HubSettings
+from forebay.pull import pull_to
+
+SETTINGS = quick(
+    connections_start=1, connections_max=1, hashers=1, block_bytes=16 * KIB, segment_bytes=32 * KIB,
+    small_bytes=4 * KIB, journal_every_s=0.0, journal_every_bytes=1,
+)  # fmt: skip
+BIG = some_bytes(5 * 16 * KIB + 77)
+TREE = {
+    "big.safetensors": BIG,
+    "config.json": b"{}",
+    "alone/deep/tok.json": b"[1, 2]",
+    "sub/odd.bin": BIG[: 20 * KIB],
+}
+
+
+@dataclass
+class Story:
+    """`pull(dest)` brings `tree` into a folder; what lies there before it may be `before`, file by file."""
+
+    pull: Callable[[Path], None]
+    tree: dict[str, bytes]
+    before: dict[str, bytes]
+    prepare: Callable[[Path], None] | None = None
+
+
+def published(dest: Path) -> dict[str, bytes]:
+    """What has a final name."""
+    found = (p for p in dest.rglob("*") if p.is_file() and ".forebay-parts" not in p.parts)
+    return {p.relative_to(dest).as_posix(): p.read_bytes() for p in found}
+
+
+@contextmanager
+def a_hub(tmp: Path) -> Iterator[Story]:
+    """Digests are promised; small files come in a batch, in folders of their own."""
+    repo = tmp / "hub" / "acme" / "tiny"
+    for name, body in TREE.items():
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_bytes(body)
+    with Hub(HubSettings(tmp / "hub")) as hub:
+        env = {"HF_ENDPOINT": hub.url}
+        yield Story(lambda dest: _pull("hf://acme/tiny", dest, env), TREE, {})
+
+
+@contextmanager
+def a_new_revision(tmp: Path) -> Iterator[Story]:
+    """Files of the revision before it lie there and are replaced."""
+    with a_hub(tmp) as story:
+        old = {name: b"old" + body[3:] for name, body in TREE.items()}
+
+        def prepare(dest: Path) -> None:
+            for name, body in old.items():
+                (dest / name).parent.mkdir(parents=True, exist_ok=True)
+                (dest / name).write_bytes(body)
+
+        yield Story(story.pull, TREE, old, prepare)
+
+
+@contextmanager
+def no_digest(tmp: Path) -> Iterator[Story]:
+    """Nobody promises anything: what the disk lost has to be found out without a digest."""
+    with LyingServer(BIG, promise=False) as server:
+        yield Story(lambda dest: _pull(server.url, dest, {}), {"model.bin": BIG}, {})
+
+
+@contextmanager
+def an_archive(tmp: Path) -> Iterator[Story]:
+    """An archive that is unpacked and not kept."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as pack:
+        for name, body in TREE.items():
+            item = tarfile.TarInfo(name)
+            item.size = len(body)
+            pack.addfile(item, io.BytesIO(body))
+    with LyingServer(out.getvalue()) as server:
+        url = server.url.replace("model.bin", "model.tar")
+        yield Story(lambda dest: _pull(url, dest, {}), TREE, {})
+
+
+def _pull(uri: str, dest: Path, env: dict[str, str]) -> None:
+    pull_to(uri, dest, env=env, settings=SETTINGS)
+
+
+STORIES = {"hub": a_hub, "new-revision": a_new_revision, "no-digest": no_digest, "archive": an_archive}
+
+
+def sha256(body: bytes) -> str:
+    """In hex."""
+    return hashlib.sha256(body).hexdigest()

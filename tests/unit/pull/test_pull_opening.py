@@ -1,0 +1,64 @@
+"""What a new process keeps of a part that an earlier one has left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forebay.pull import journal
+from forebay.pull.opening import open_transfer, transfers
+from forebay.pull.plan import Ranges
+from forebay.pull.state import Transfer
+from forebay.sources.types import Listing, RemoteFile
+
+BODY = bytes(range(256)) * 64
+CAME = Ranges([(0, 4096), (8192, 12288)])
+
+
+def reopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, boots: tuple[str, str], sha256: str = "",
+             on_disk: int = len(BODY)) -> Transfer:  # fmt: skip
+    """A part left under the first run of the kernel and opened under the second."""
+    file = RemoteFile("model.bin", len(BODY), sha256=sha256, etag="e")
+    (transfer,) = transfers(Listing("https://h/model.bin", "r", (file,)), [file], tmp_path)
+    transfer.path.write_bytes(BODY[:on_disk])
+    entry = journal.Entry(transfer.identity, CAME, 4096, "d" * 64, boot=boots[0])
+    journal.save(transfer.journal, entry)
+    monkeypatch.setattr(journal, "boot_id", lambda: boots[1])
+    assert open_transfer(transfer, direct=False, have=lambda _: False) == "open"
+    assert transfer.part is not None
+    transfer.part.close()
+    transfer.lock.release()
+    return transfer
+
+
+def test_under_the_same_kernel_all_that_came_is_kept(tmp_path, monkeypatch):
+    assert reopened(tmp_path, monkeypatch, boots=("b1", "b1")).done == CAME
+
+
+def test_after_another_start_of_the_machine_only_the_hashed_prefix_is_kept(tmp_path, monkeypatch):
+    """Nobody promised a digest, and a power cut may have undone any write: the prefix's own hash decides."""
+    kept = reopened(tmp_path, monkeypatch, boots=("b1", "b2"))
+    assert kept.done == Ranges([(0, 4096)]) and kept.expect == (4096, "d" * 64)
+
+
+def test_where_nobody_names_the_kernel_s_run_it_counts_as_another(tmp_path, monkeypatch):
+    assert reopened(tmp_path, monkeypatch, boots=("", "")).done == Ranges([(0, 4096)])
+
+
+def test_with_a_promised_digest_all_is_kept_whoever_ran(tmp_path, monkeypatch):
+    """The digest decides in the end."""
+    assert reopened(tmp_path, monkeypatch, boots=("b1", "b2"), sha256="a" * 64).done == CAME
+
+
+def test_what_the_file_is_too_short_for_is_not_kept(tmp_path, monkeypatch):
+    kept = reopened(tmp_path, monkeypatch, boots=("b1", "b1"), on_disk=8192 + 100)
+    assert kept.done == Ranges([(0, 4096), (8192, 8292)])
+    short = reopened(tmp_path, monkeypatch, boots=("b1", "b1"), on_disk=100)
+    assert short.done.total == 0 and short.expect == (0, "")
+
+
+def test_a_journal_that_cannot_be_read_means_nothing_came(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "encode", lambda entry: b"torn")
+    kept = reopened(tmp_path, monkeypatch, boots=("b1", "b1"))
+    assert kept.done.total == 0 and kept.path.stat().st_size == 0
