@@ -59,6 +59,7 @@ def test_explain_reads_types_required_and_nested_fields(apiserver: ApiServer) ->
     assert "<[]Container> -required-" in apiserver("explain", "pod.spec")
     assert "FIELD: replicas <integer>" in apiserver("explain", "deployment.spec.replicas")
     assert "sourceModelUri" in apiserver("explain", "localmodelcaches.spec")
+    assert "how far the model is" in apiserver("explain", "isvc.status.modelStatus").lower()
 
 
 @pytest.mark.parametrize(

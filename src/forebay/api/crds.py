@@ -7,6 +7,7 @@ kinds are ours.
 from __future__ import annotations
 
 from forebay.api import ours
+from forebay.api.described import described
 from forebay.api.kinds import OURS
 from forebay.api.meta import Json, Resource
 
@@ -75,7 +76,7 @@ def crd(kind: type[Resource]) -> Json:
         names["shortNames"] = list(kind.short)
     version: Json = {
         "name": kind.version, "served": True, "storage": True,
-        "schema": {"openAPIV3Schema": ours.schemas()[kind]},
+        "schema": {"openAPIV3Schema": described(kind, ours.schemas()[kind])},
         "additionalPrinterColumns": list(COLUMNS[kind.kind]),
     }  # fmt: skip
     if kind.has_status:

@@ -1,7 +1,7 @@
 """OpenAPI v3 documents, one per group and version, as kubectl reads them for explain, apply and validation.
 
 Source: the form of kube-apiserver's own /openapi/v3 documents (names of schemas, extensions, parameters).
-There are no descriptions: the tables hold facts only.
+Our own kinds have descriptions; Kubernetes' tables hold facts only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import copy
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from forebay.api.described import described
+from forebay.api.kinds import OURS
 from forebay.api.meta import Json, Resource
 from forebay.api.schema.structural import openapi_schema
 from forebay.api.schema.tables import Field, Type, has_struct, struct, type_name
@@ -81,7 +83,10 @@ class _Document:
         reference = f"{prefix}.{kind.version}.{kind.kind}"
         schema: Json = copy.deepcopy(openapi_schema(kind) or {"type": "object"})
         properties = schema.setdefault("properties", {})
-        properties["apiVersion"] = properties["kind"] = {"type": "string"}
+        properties["apiVersion"], properties["kind"] = {"type": "string"}, {"type": "string"}
+        if kind in OURS:
+            schema = described(kind, schema)
+            properties = schema["properties"]
         properties["metadata"] = {"allOf": [{"$ref": _REFS + self._struct("meta.v1.ObjectMeta")}]}
         schema["x-kubernetes-group-version-kind"] = [gvk]
         self.schemas[reference] = schema
