@@ -126,7 +126,7 @@ def _runtime(name: str, image: str, formats: list[Json]) -> ClusterServingRuntim
     }
     return ClusterServingRuntime.new(
         name,
-        annotations={names.PREPARE: "true"},
+        annotations={names.PREPARE: ".safetensors"},
         spec={
             "supportedModelFormats": formats,
             "protocolVersions": ["v2", "v1"],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
+
 from forebay.api.kinds import ClusterServingRuntime
 from forebay.control.inferenceservice.prepare import prepared
 from forebay.control.shipped import shipped
@@ -73,4 +75,25 @@ def test_who_does_not_ask_has_no_model_or_an_own_command_gets_nothing() -> None:
 def test_the_shipped_runtimes_ask_for_it() -> None:
     runtimes = [item for item in shipped() if isinstance(item, ClusterServingRuntime)]
     assert runtimes
-    assert all(item.annotations.get("forebay.dev/prepare") == "true" for item in runtimes)
+    for item in runtimes:
+        assert prepared(template(), item, MOUNT, frozenset({".safetensors", ".json"})) != template()
+        assert prepared(template(), item, MOUNT, frozenset({".gguf", ".md", ""})) == template()
+
+
+@pytest.mark.parametrize(
+    ("told", "suffixes", "asked"),
+    [
+        ("true", {".gguf"}, True),
+        (".safetensors", None, True),
+        (".safetensors", {".gguf"}, False),
+        (".bin, .Safetensors", {".safetensors", ".json"}, True),
+        ("false", None, False),
+        ("", {".safetensors"}, False),
+    ],
+)
+def test_what_is_known_to_need_nothing_is_spared_and_in_doubt_it_stays(
+    told: str, suffixes: set[str] | None, asked: bool
+) -> None:
+    known = None if suffixes is None else frozenset(suffixes)
+    found = prepared(template(), runtime(**{"forebay.dev/prepare": told}), MOUNT, known)
+    assert ("initContainers" in found["spec"]) is asked

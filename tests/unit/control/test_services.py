@@ -199,6 +199,31 @@ async def test_pods_that_wait_for_a_cache_that_is_deleted_download_for_themselve
         assert await world.names(kinds.PersistentVolumeClaim, "default") == []
 
 
+@pytest.mark.parametrize(
+    ("suffixes", "uri", "prepared_first"),
+    [
+        ([".gguf", ".md"], URI, False),
+        ([".gguf", ".safetensors"], URI, True),
+        ([], URI, True),
+        ([], "s3://else/model.GGUF", False),
+        ([], "s3://else/model", True),
+    ],
+)
+async def test_a_copy_without_anything_to_convert_starts_without_the_preparation(
+    tmp_path: Path, suffixes: list[str], uri: str, prepared_first: bool
+) -> None:
+    async with World(tmp_path) as world:
+        await prepared(world)
+        await world.agent_says("a", "iris", "ModelDownloaded", revision="r", suffixes=suffixes)
+
+        def asks(item: kinds.ClusterServingRuntime) -> None:
+            item.meta["annotations"] = {names.PREPARE: ".safetensors"}
+
+        await world.change(kinds.ClusterServingRuntime, "kserve-huggingfaceserver", asks)
+        spec = await served(world, uri=uri)
+        assert ("prepare" in [c["name"] for c in spec.get("initContainers", [])]) is prepared_first
+
+
 async def test_who_must_write_gets_a_private_copy(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         await prepared(world)

@@ -24,6 +24,7 @@ from forebay.control.inferenceservice.storage import (
     plan_for,
     pull_credentials,
     source_of,
+    suffixes_of,
     with_model,
 )  # fmt: skip
 from forebay.control.inferenceservice.template import pod_template
@@ -65,7 +66,9 @@ def decide(seen: Seen) -> Decision:
     rollout = children.rollout_hash(seen.service, template, source.uri)
     plan = _plan_in_effect(seen, fresh, rollout)
     mounted = plan.mount if plan.mode != "none" else ""
-    wanted = prepared(with_model(seen, predictor, plan, template), selected.runtime, mounted)
+    wanted = prepared(
+        with_model(seen, predictor, plan, template), selected.runtime, mounted, suffixes_of(seen, plan)
+    )
     actions = [
         *_storage(seen, plan),
         *_children(seen, predictor, wanted, plan, rollout),

@@ -12,6 +12,7 @@ from forebay.api.kinds import (
     Deployment,
     HorizontalPodAutoscaler,
     InferenceService,
+    LocalModelNode,
     LocalModelNodeGroup,
     Node,
     PersistentVolume,
@@ -41,6 +42,7 @@ class Seen:
     caches: tuple[Resource, ...] = ()  # cluster-wide ones and those of the namespace
     groups: Mapping[str, LocalModelNodeGroup] = field(default_factory=dict)
     nodes: tuple[Node, ...] = ()
+    model_nodes: tuple[LocalModelNode, ...] = ()
     containers: tuple[ClusterStorageContainer, ...] = ()
     sources: Sources = NO_SOURCES  # credentials of the service's namespace
     trust: Trust = NO_TRUST  # of its init containers

@@ -1,7 +1,9 @@
 """An init container that brings the weights into the engine's own form before the server starts; pure.
 
-A runtime asks for it with the annotation `forebay.dev/prepare: "true"`: its own image is run as
-`prepare MODEL_DIR PREPARED_DIR`, reads the model's volume and writes into an emptyDir of the pod.
+A runtime asks for it with the annotation `forebay.dev/prepare`: "true" for every model, or the suffixes of
+files that need it (".safetensors"). Its own image is run as `prepare MODEL_DIR PREPARED_DIR`, reads the
+model's volume and writes into an emptyDir of the pod. Where it is known that there is no such file, a pod is
+spared the start of a program.
 """
 
 from __future__ import annotations
@@ -16,9 +18,14 @@ from forebay.control.inferenceservice.template import main_container
 VOLUME, FOLDER = "prepared-model", "/mnt/prepared"
 
 
-def prepared(template: Json, runtime: Resource | None, mount: str) -> Json:
-    """The template with the preparation, where the runtime asks for it and `mount` holds the model."""
-    if runtime is None or not mount or runtime.annotations.get(names.PREPARE, "").lower() != "true":
+def prepared(
+    template: Json, runtime: Resource | None, mount: str, suffixes: frozenset[str] | None = None
+) -> Json:
+    """The template with the preparation, where the runtime asks for it and `mount` holds the model.
+
+    `suffixes` are those of all the model's files in lower case (".gguf"), or None where they are not known.
+    """
+    if runtime is None or not mount or not _is_asked(runtime, suffixes):
         return template
     found = copy.deepcopy(template)
     spec = found["spec"]
@@ -40,3 +47,10 @@ def prepared(template: Json, runtime: Resource | None, mount: str) -> Json:
     main["volumeMounts"].append({"name": VOLUME, "mountPath": FOLDER, "readOnly": True})
     main["env"] = merged_env(main.get("env") or [], [{"name": "FOREBAY_PREPARED_DIR", "value": FOLDER}])
     return found
+
+
+def _is_asked(runtime: Resource, suffixes: frozenset[str] | None) -> bool:
+    told = runtime.annotations.get(names.PREPARE, "").strip().lower()
+    if told in ("", "false", "true") or suffixes is None:
+        return told not in ("", "false")
+    return any(part.strip() in suffixes for part in told.split(","))

@@ -141,6 +141,19 @@ def nodes_with_copy(seen: Seen, plan: Plan) -> tuple[str, ...]:
     )
 
 
+def suffixes_of(seen: Seen, plan: Plan) -> frozenset[str] | None:
+    """Suffixes of all files of the plan's copy, as its nodes tell them; None where somebody does not know."""
+    if plan.uri.lower().endswith(".gguf"):
+        return frozenset({".gguf"})
+    cache, nodes = cache_of(seen, plan), nodes_with_copy(seen, plan)
+    if plan.mode != "cache" or cache is None or not nodes:
+        return None
+    model = names.status_key(cache.namespace, cache.name)
+    told = {n.name: (n.status.get("models") or {}).get(model) or {} for n in seen.model_nodes}
+    each: list[list[str]] = [told.get(node, {}).get("suffixes") or [] for node in nodes]
+    return frozenset(s for one in each for s in one) if all(each) else None
+
+
 def opted_out(service: Resource) -> bool:
     """Whether the user wants no cache. KServe ignores the value; here "false" means what it says."""
     value = service.annotations.get(names.DISABLE_LOCALMODEL)
