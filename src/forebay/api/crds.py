@@ -40,11 +40,19 @@ _TRAFFIC = ".status.components.predictor.traffic"
 COLUMNS: dict[str, tuple[Json, ...]] = {
     "LocalModelCache": _CACHE,
     "LocalModelNamespaceCache": _CACHE,
-    "LocalModelNode": (_AGE,),
+    "LocalModelNode": (
+        _column("Ready", ".status.ready"),
+        _column("State", ".status.state"),
+        _column("Bytes", ".status.bytes", "integer"),
+        _AGE,
+    ),
     "LocalModelNodeGroup": (
+        _READY,
+        _column("Nodes", ".status.nodes", "integer"),
         _column("Limit", ".spec.storageLimit"),
         _column("Used", ".status.used"),
         _column("Available", ".status.available"),
+        _column("Reason", ".status.conditions[?(@.type=='Ready')].reason", priority=1),
         _AGE,
     ),
     "ClusterStorageContainer": (

@@ -129,9 +129,12 @@ class LocalModelNodeSpec(Fields):
 
 class LocalModelNodeStatus(Fields):
     """status of LocalModelNode, written by the agent. Ours: models (see the agent), groups (used and
-    available bytes of each group's root) and what else the agent reports."""
+    available bytes of each group's root), their summary, and what else the agent reports."""
 
     model_status: dict[str, ModelState] | None = None
+    ready: str | None = None
+    state: ModelState | None = None
+    bytes: Int64 | None = None
     models: Free | None = None
     groups: Free | None = None
     conditions: list[Condition] | None = None

@@ -17,6 +17,7 @@ from forebay.kit.clock import rfc3339, rfc3339_micro
 from forebay.node.decide import Copy, Entry, Seen
 
 PROGRESS_EVERY_S = 10.0
+_WORST_FIRST = (ModelState.ERROR, ModelState.PENDING, ModelState.DOWNLOADING, ModelState.DOWNLOADED)
 _VOLATILE = ("bytesDone", "bytesTotal", "rate", "etaSeconds", "phase", "verifying")
 
 
@@ -53,12 +54,23 @@ def applied(status: Json, mine: Report, group: str, listed: frozenset[str]) -> J
     drop = {model for model in ours | orphans if before.get(model, {}).get("group", group) == group}
     states = {m: s for m, s in (status.get("modelStatus") or {}).items() if m not in drop}
     models = {m: s for m, s in before.items() if m not in drop}
-    return {
+    found: Json = {
         **status,
         "modelStatus": {**states, **mine.states},
         "models": {**models, **mine.models},
         "groups": {**(status.get("groups") or {}), group: mine.room},
     }
+    return {**found, **_summary(found)}
+
+
+def _summary(status: Json) -> Json:
+    """All models of the node in three values, for `kubectl get`: how many are ready, the state of the one
+    that is furthest from it, and bytes on the disk."""
+    states = list(status["modelStatus"].values())
+    worst = next((state for state in _WORST_FIRST if state in states), ModelState.NONE)
+    ready = sum(state == ModelState.DOWNLOADED for state in states)
+    used = sum(int(room.get("used") or 0) for room in status["groups"].values())
+    return {"ready": f"{ready}/{len(states)}", "state": str(worst), "bytes": used}
 
 
 def is_urgent(before: Json, after: Json) -> bool:
