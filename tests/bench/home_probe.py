@@ -66,6 +66,10 @@ class Api:
         assert code < 300, f"{verb} {path}: {code} {text[:300]!r}"
         return json.loads(text)
 
+    def close(self) -> None:
+        """Let the connection go; the next request opens another."""
+        self._line.close()
+
     def find(self, path: str) -> Any:
         """The object, or None."""
         code, text = self.raw("GET", path)

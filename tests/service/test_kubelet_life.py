@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from tests.service.kubelet_home import PYTHON, eventually, home, is_ready, processes_of, sh, terminated
 
 from forebay.api.kinds import Pod, Secret
@@ -247,5 +250,40 @@ def test_a_pod_with_a_finalizer_ends_and_stays_until_it_is_removed(tmp_path: Pat
             assert pod.status["phase"] == "Failed"
             await edit(here.store, Pod, pod.key, lambda item: item.meta.update(finalizers=[]))
             await here.gone("one")
+
+    asyncio.run(body())
+
+
+@pytest.fixture
+def small_memory() -> Iterator[Path]:
+    """The file of a control group with 64 MB, into which a process may write its number; for root only."""
+    base = Path("/sys/fs/cgroup")
+    v1 = (base / "memory" / "memory.limit_in_bytes").exists()
+    group = (base / "memory" if v1 else base) / f"forebay-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("no control groups of one's own here")
+    try:
+        try:
+            (group / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text(str(64 << 20))
+        except OSError:
+            pytest.skip("memory cannot be limited here")
+        yield group / "cgroup.procs"
+    finally:
+        group.rmdir()
+
+
+def test_a_kill_by_the_kernel_for_memory_is_told_from_any_other(tmp_path: Path, small_memory: Path) -> None:
+    async def body() -> None:
+        async with home(tmp_path) as here:
+            eat = f"{PYTHON} -c 'bytearray(512 << 20)'"
+            spec = {"restartPolicy": "Never", "containers": [sh(f"echo $$$$ > {small_memory}; exec {eat}")]}
+            await here.pod("hungry", spec)
+            await here.pod("killed", {**spec, "containers": [sh("kill -9 $$$$")]})
+            for name, reason in (("killed", "Error"), ("hungry", "OOMKilled")):
+                pod = await here.until(name, lambda p: p.status.get("phase") == "Failed")
+                ended = pod.status["containerStatuses"][0]["state"]["terminated"]
+                assert (ended["exitCode"], ended["reason"]) == (137, reason)
 
     asyncio.run(body())

@@ -6,6 +6,7 @@ A confirmed write survives a power cut: without that, promise S1 (revisions only
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from pathlib import Path
 from forebay.errors import Damaged, Exhausted, ForebayError, Invalid, Unavailable
 
 KEEP_LOG_ROWS = 2000
+ROOM_LEAST = 1 << 20  # bytes; with less than that a failed write means a full disk
 _WHY = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; look at its permissions and those of its folder",
     sqlite3.SQLITE_READONLY: "it cannot be written; look at its permissions, its owner and how it is mounted",
@@ -73,7 +75,7 @@ class Database:
     def _trouble(self, error: Exception) -> ForebayError:
         """What an error of SQLite means to a person; its own text may hold what is stored."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._is_full()):
             return Exhausted(f"no room to write {self.path}: free disk space, then try again")
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
             told = f"the database {self.path} is damaged or not one of Forebay's"
@@ -82,6 +84,13 @@ class Database:
             )
         why = getattr(error, "sqlite_errorname", "SQLITE_ERROR").removeprefix("SQLITE_").lower()
         return Unavailable(f"cannot use the database {self.path}: {_WHY.get(code, why)}")
+
+    def _is_full(self) -> bool:
+        """A file that SQLite maps into memory and cannot grow is an input or output error to it."""
+        try:
+            return shutil.disk_usage(self.path.parent).free < ROOM_LEAST
+        except OSError:
+            return False
 
     def _migrate(self, db: sqlite3.Connection) -> None:
         done = db.execute("PRAGMA user_version").fetchone()[0]

@@ -249,6 +249,7 @@ class SqliteStore:
             if batch.changes:
                 try:
                     work = loop.run_in_executor(self._database.thread, self._database.write, batch.changes)
+                    work.add_done_callback(_heard)  # closing leaves nobody to hear how it ended
                     await asyncio.shield(work)
                 except ForebayError as error:
                     failed = error
@@ -286,6 +287,11 @@ def _settle(answer: asyncio.Future[Json], outcome: Json | Exception) -> None:
         answer.set_exception(outcome)
     else:
         answer.set_result(outcome)
+
+
+def _heard(work: asyncio.Future[None]) -> None:
+    if not work.cancelled():
+        work.exception()
 
 
 def _absent(kind: type[Resource], key: Key) -> Absent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.workloads.cluster import SELECTOR, Cluster, pod_status, shape, template, writes
@@ -12,7 +13,7 @@ from forebay.api.kinds import Deployment, Pod, ReplicaSet
 from forebay.home.workloads.actions import Delete
 from forebay.home.workloads.deployment import decide as dep
 from forebay.home.workloads.deployment.rollout import Count, Limits, rolling
-from forebay.home.workloads.pods import active, ready
+from forebay.home.workloads.pods import active, count_of, ready
 from forebay.home.workloads.replicaset import decide as rs
 
 
@@ -260,3 +261,25 @@ def test_a_paused_deployment_is_scaled_but_does_not_roll(cluster: Cluster, repli
     settle(cluster, rounds=20)
     pods = [p for p in cluster.all(Pod) if active(p)]
     assert [p.spec["containers"][0]["image"] for p in pods] == ["b"] * replicas
+
+
+@pytest.mark.parametrize("surge", [0, 1, 3, "0%", "1%", "33%", "100%", "250%"])
+@pytest.mark.parametrize("unavailable", [0, 1, 7, "0%", "1%", "49%", "100%"])
+def test_odd_surges_still_roll_and_keep_their_promise(surge: int | str, unavailable: int | str) -> None:
+    wanted, limits = 3, {"maxSurge": surge, "maxUnavailable": unavailable}
+    spec = {"replicas": wanted, "selector": SELECTOR, "template": template(),
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": limits}}  # fmt: skip
+    cluster = Cluster([Deployment.new("web", "default", spec=spec)])
+    settle(cluster)
+    change(cluster, "b")
+    most = wanted + count_of(surge, wanted, up=True, default="25%")
+    spare = count_of(unavailable, wanted, up=False, default="25%") or (0 if most > wanted else 1)
+    for _ in range(30):
+        cluster.carry_out(deployment_step(cluster).actions)
+        for owner in cluster.all(ReplicaSet):
+            cluster.carry_out(replica_step(cluster, owner.name).actions)
+        mine = [p for p in cluster.all(Pod) if active(p)]
+        assert len(mine) <= most
+        assert sum(ready(p) for p in mine) >= max(0, wanted - spare)
+        cluster.pass_time()
+    assert [p.spec["containers"][0]["image"] for p in cluster.all(Pod) if active(p)] == ["b"] * wanted

@@ -310,3 +310,13 @@ def test_events_go_an_hour_after_they_were_last_seen() -> None:
 )  # fmt: skip
 def test_counts_and_percentages(value: int | str | None, up: bool, expected: int) -> None:
     assert p.count_of(value, 5, up=up, default="25%") == expected
+
+
+def test_an_index_that_fails_is_tried_again_whatever_its_own_limit_says() -> None:
+    per_index = {"completionMode": "Indexed", "backoffLimitPerIndex": 0, "maxFailedIndexes": 0}
+    job = a_job(backoffLimit=2**31 - 1, **per_index)
+    failed = ended("p", 1, job=job)
+    failed.meta["annotations"] = {"batch.kubernetes.io/job-completion-index": "0"}
+    decision = jobs.decide(jobs.Seen(job, (failed,), frozenset(), NOW + timedelta(minutes=1)))
+    assert conditions(decision) == {}
+    assert sum(isinstance(a, Create) for a in decision.actions) == 1

@@ -16,6 +16,7 @@ _CODES = {
     "NotAcceptable": 406, "AlreadyExists": 409, "Conflict": 409, "Gone": 410, "Expired": 410,
     "RequestEntityTooLarge": 413, "UnsupportedMediaType": 415, "Invalid": 422, "TooManyRequests": 429,
     "InternalError": 500, "NotImplemented": 501, "ServiceUnavailable": 503, "Timeout": 504,
+    "InsufficientStorage": 507,
 }  # fmt: skip
 _BARE = {"BadRequest", "Unauthorized", "UnsupportedMediaType"}  # Kubernetes tells no details of these
 
@@ -150,7 +151,9 @@ def _reason(error: ForebayError) -> str:
             return "NotFound"
         case Denied():
             return "Forbidden"
-        case Unavailable() | Exhausted():
+        case Exhausted():  # no Retry-After: clients would wait for room in silence
+            return "InsufficientStorage"
+        case Unavailable():
             return "ServiceUnavailable"
         case _:
             return "InternalError"

@@ -15,6 +15,7 @@ from forebay.home.kubelet.node import capacity_of, node_labels, node_status, reg
 from forebay.home.kubelet.pod import PodWorker
 from forebay.home.kubelet.processes import kill_leftovers
 from forebay.home.kubelet.settings import NodeSettings
+from forebay.kit.backoff import backoff_s
 from forebay.kit.clock import Clock, SystemClock
 from forebay.kit.tasks import in_thread
 from forebay.store.informer import follow
@@ -53,8 +54,7 @@ class Kubelet:
         if self._stopped:
             return
         self._running = asyncio.current_task()
-        await in_thread(self._clean_folders)
-        await self._register()
+        await self._settle_in()
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._group.create_task(self._heartbeat())
@@ -62,6 +62,22 @@ class Kubelet:
         except asyncio.CancelledError:
             if not self._stopped:
                 raise
+
+    async def _settle_in(self) -> None:
+        """Clean up and register; what keeps it from that (a full disk) may pass, and ends no home."""
+        failures = 0
+        while not await self._has_registered():
+            await self._clock.sleep(backoff_s(failures, first_s=0.5, most_s=LEASE_EVERY_S))
+            failures += 1
+
+    async def _has_registered(self) -> bool:
+        try:
+            await in_thread(self._clean_folders)
+            await self._register()
+        except (ForebayError, OSError) as error:
+            log.warning("node %s: cannot register yet: %s", self.name, error)
+            return False
+        return True
 
     async def stop(self, grace_s: float, *, first: Callable[[Pod], bool] = lambda pod: False) -> None:
         """End all pods within `grace_s` each: those that `first` names, then the others; then run() returns.
