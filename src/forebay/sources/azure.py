@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from hashlib import sha256
 from typing import ClassVar
 from urllib.parse import quote, unquote, urlencode
@@ -69,7 +70,10 @@ class AzureSource:
         if "versionid=" in place.secret:
             return [self._one(place)]
         try:
-            return self._listed(place)
+            found = self._listed(place)
+            # The right to list is no right to read, and resolving must show the latter.
+            self._one(replace(place, prefix=found[0].locator.partition(" ")[2]))
+            return found
         except (Absent, Denied):
             if not prefix or prefix.endswith("/"):
                 raise

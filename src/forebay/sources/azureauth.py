@@ -110,8 +110,8 @@ class Identity:
 
     The link's own signature; AZURE_STORAGE_ACCESS_KEY, AZURE_STORAGE_KEY or the connection string's
     AccountKey; AZURE_STORAGE_SAS_TOKEN or its SharedAccessSignature; AZURE_ACCESS_TOKEN; a client with its
-    secret or its federated token file (AZURE_*, or KServe's older AZ_*); the machine's identity when only a
-    client is named.
+    secret or its federated token file (AZURE_*, or KServe's older AZ_*); the app's own identity
+    (IDENTITY_ENDPOINT and IDENTITY_HEADER); the machine's identity when only a client is named.
     """
 
     def __init__(self, env: Mapping[str, str], client: Client) -> None:
@@ -148,7 +148,11 @@ class Identity:
         file = env.get("AZURE_FEDERATED_TOKEN_FILE", "")
         if tenant and client and (secret or file):
             return Renewed(lambda: self._exchange(tenant, client, secret, file))
-        return Renewed(lambda: _of_machine(env, client)) if client and not (secret or file) else None
+        if secret or file:
+            return None
+        if env.get("IDENTITY_ENDPOINT") and env.get("IDENTITY_HEADER"):
+            return Renewed(lambda: _of_app(env, client))
+        return Renewed(lambda: _of_machine(env, client)) if client else None
 
     def _exchange(self, tenant: str, client: str, secret: str, file: str) -> tuple[str, float]:
         host = (self._env.get("AZURE_AUTHORITY_HOST") or "https://login.microsoftonline.com").rstrip("/")
@@ -179,6 +183,20 @@ def _read(file: str) -> str:
         return Path(file).read_text().strip()  # it is replaced from time to time: read anew for each token
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid(f"AZURE_FEDERATED_TOKEN_FILE names {file}, which cannot be read") from error
+
+
+def _of_app(env: Mapping[str, str], client: str) -> tuple[str, float]:
+    """The identity that App Service, Functions and Container Apps give (IDENTITY_ENDPOINT)."""
+    facts = {"api-version": "2019-08-01", "resource": _RESOURCE, **({"client_id": client} if client else {})}
+    endpoint = env["IDENTITY_ENDPOINT"]
+    with closing(Client({}, deadlines=Deadlines(2, 10), attempts_max=3)) as asking:
+        header = {"X-IDENTITY-HEADER": env["IDENTITY_HEADER"]}
+        reply = asking.get(f"{endpoint}?{urlencode(facts)}", header)
+    if reply.status != 200:
+        raise Denied(
+            f"this app has no identity {client} ({reply.status}): assign one that may read the container"
+        )
+    return token_of(reply.json(), urlsplit(endpoint).netloc)
 
 
 def _of_machine(env: Mapping[str, str], client: str) -> tuple[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import sha256
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
@@ -75,7 +75,21 @@ class GcsSource:
         return {"Authorization": value} if value else {}
 
     def _objects(self, bucket: str, prefix: str) -> list[RemoteFile]:
-        """Below `prefix/`, or the object `prefix` itself."""
+        """Below `prefix/`, or the object `prefix` itself: who may read one object may not always list."""
+        try:
+            found = self._listed(bucket, prefix)
+        except Denied:
+            if not prefix or prefix.endswith("/"):
+                raise
+            with suppress(ForebayError):
+                return [self._object(bucket, prefix, "")]
+            raise
+        # The right to list is no right to read, and resolving must show the latter.
+        key, _, generation = found[0].locator.rpartition("#")
+        self._object(bucket, key, generation)
+        return found
+
+    def _listed(self, bucket: str, prefix: str) -> list[RemoteFile]:
         folder = prefix if not prefix or prefix.endswith("/") else prefix + "/"
         found = [_file(i, len(folder)) for i in self._list(bucket, folder) if not i["name"].endswith("/")]
         if not found and prefix and not prefix.endswith("/"):
@@ -102,8 +116,9 @@ class GcsSource:
         raise Unavailable(f"gs://{bucket}/{prefix} is listed without end")
 
     def _object(self, bucket: str, key: str, generation: str) -> RemoteFile:
-        path = f"/storage/v1/b/{bucket}/o/{quote(key, safe='')}?generation={generation}"
-        return _file(self._json(path, f"gs://{bucket}/{key}#{generation}"), key.rfind("/") + 1)
+        query = f"?generation={generation}" if generation else ""
+        path, shown = f"/storage/v1/b/{bucket}/o/{quote(key, safe='')}{query}", f"gs://{bucket}/{key}"
+        return _file(self._json(path, f"{shown}#{generation}" if generation else shown), key.rfind("/") + 1)
 
     def _json(self, path: str, what: str) -> dict[str, Any]:
         reply = self._client.get(self._endpoint + path, self._headers())

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from forebay.errors import Denied, ForebayError, Invalid, Unavailable
 from forebay.kit.foreign import parsed, seconds
+from forebay.sources.gcsfederated import federated, impersonated
 from forebay.sources.tokens import Renewed
 from forebay.sources.wire.client import Client
 from forebay.sources.wire.conn import Deadlines
@@ -58,7 +59,29 @@ def _from_file(path: Path, client: Client) -> Renewed:
         return Renewed(lambda: _exchange(client, path, lambda: _assertion(facts, time.time()), facts))
     if kind == "authorized_user":
         return Renewed(lambda: _exchange(client, path, lambda: _refresh(facts), facts))
-    raise Invalid(f"{path} holds credentials of type {kind!r}; known are service_account and authorized_user")
+    if kind == "external_account":
+        return Renewed(lambda: _foreign(path, lambda: federated(facts, client, _SCOPE)))
+    if kind == "impersonated_service_account":
+        return Renewed(lambda: _foreign(path, lambda: _impersonated(client, path, facts)))
+    raise Invalid(f"{path} holds credentials of type {str(kind)[:60]!r}; known are service_account, "
+                  "authorized_user, external_account and impersonated_service_account")  # fmt: skip
+
+
+def _foreign(path: Path, ask: Callable[[], object]) -> tuple[str, float]:
+    try:
+        return token_of(ask(), "Google's token service")
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        text = f"{path} lacks something of a credential file ({type(error).__name__}); make a new one"
+        raise Invalid(text) from error
+
+
+def _impersonated(client: Client, path: Path, facts: Mapping[str, Any]) -> object:
+    source = facts["source_credentials"]
+    if source["type"] != "authorized_user":
+        raise Invalid(f"{path} impersonates with a {str(source['type'])[:60]!r}; only a user's login is read")
+    bearer, _ = _exchange(client, path, lambda: _refresh(source), source)
+    url = str(facts["service_account_impersonation_url"])
+    return impersonated(url, bearer.removeprefix("Bearer "), client, _SCOPE)
 
 
 def _refresh(facts: Mapping[str, str]) -> dict[str, str]:
@@ -125,6 +148,8 @@ def token_of(body: object, host: str) -> tuple[str, float]:
     if not isinstance(body, dict) or not isinstance(body.get("access_token"), str):
         raise error
     try:
+        if body.get("expires_on") and not body.get("expires_in"):  # Azure's App Service
+            return f"Bearer {body['access_token']}", max(0.0, seconds(body["expires_on"]) - time.time())
         return f"Bearer {body['access_token']}", seconds(body.get("expires_in") or 3600)
     except ValueError:
         raise error from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from forebay.errors import Invalid
@@ -39,19 +40,25 @@ def safe_path(path: str) -> str:
 
 
 def check_together(paths: Iterable[str]) -> None:
-    """Raise Invalid if two paths differ only in case, are the same, or one is a folder of the other."""
+    """Raise Invalid if two paths are the same, if only in the eyes of some file system (case, how accents are
+    written), or one is a folder of the other."""
     seen: dict[str, str] = {}
     folders: dict[str, str] = {}
     for path in paths:
-        key = safe_path(path).casefold()
+        key = _same(safe_path(path))
         if key in seen:
             raise Invalid(f"two files of the listing collide: {seen[key]!r} and {path!r}")
         seen[key] = path
         parts = path.split("/")
         for depth in range(1, len(parts)):
             folder = "/".join(parts[:depth])
-            first = folders.setdefault(folder.casefold(), folder)
+            first = folders.setdefault(_same(folder), folder)
             if first != folder:
-                raise Invalid(f"two folders of the listing differ only in case: {first!r} and {folder!r}")
+                raise Invalid(f"two folders of the listing collide: {first!r} and {folder!r}")
     for key in folders.keys() & seen.keys():
         raise Invalid(f"{seen[key]!r} is a file and a folder of the listing")
+
+
+def _same(path: str) -> str:
+    """Equal for names that some file system takes for one: macOS and ZFS fold case or compose accents."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())

@@ -28,6 +28,12 @@ SOURCES: dict[str, tuple[str, str]] = {
 }
 # Addresses of a known service, in KServe's form: they are no plain web servers.
 _SERVICES = ((re.compile(r"https://[a-z0-9]+\.blob\.core\.[a-z.]+/", re.IGNORECASE), "azure"),)
+_REFUSED = (
+    (re.compile(r"https://[a-z0-9]+\.file\.core\.[a-z.]+/", re.IGNORECASE),
+     "Azure file shares are not read: copy the model into a blob container, or mount the share and use pvc://"),
+    (re.compile(r"https://[a-z0-9]+\.dfs\.core\.[a-z.]+/", re.IGNORECASE),
+     "write it with .blob. in place of .dfs.: the same files are there"),
+)  # fmt: skip
 
 
 def scheme_of(uri: str) -> str:
@@ -43,6 +49,9 @@ def scheme_of(uri: str) -> str:
 
 def source_for(uri: str, env: Mapping[str, str]) -> Source:
     """The source of a URI, with its settings from `env`. Raises Invalid."""
+    for form, why in _REFUSED:
+        if form.match(uri):
+            raise Invalid(f"{redacted(uri)}: {why}")
     scheme = next((name for form, name in _SERVICES if form.match(uri)), None) or scheme_of(uri)
     module, name = SOURCES[scheme]
     return cast(Source, getattr(import_module(module), name)(env))
