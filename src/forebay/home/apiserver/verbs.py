@@ -11,7 +11,7 @@ from forebay.api.kinds import CustomResourceDefinition, Namespace
 from forebay.api.meta import Json, Key, Resource
 from forebay.api.schema import cel
 from forebay.errors import Absent, Clash, Invalid
-from forebay.home.apiserver import bodies, crds, options, output, selection
+from forebay.home.apiserver import bodies, crds, host_paths, options, output, selection
 from forebay.home.apiserver.context import Call
 from forebay.home.apiserver.status import About, Refusal, bad_request, invalid, not_found, success
 from forebay.store.objects import holds
@@ -97,6 +97,7 @@ async def create(call: Call) -> Response:
     raw = await read_item(call, "CreateOptions")
     if kind.namespaced:
         await check_namespace(call, call.op.namespace, raw["metadata"].get("name", ""))
+    await host_paths.check(call, raw)
     made = await call.api.store.create(call.served.stored(call.served.from_wire(raw)), dry_run=dry)
     if not dry:
         made = await crds.after_write(call.api, made)
@@ -220,6 +221,7 @@ def check_has_revision(call: Call, raw: Json) -> None:
 
 async def store_update(call: Call, raw: Json, *, dry_run: bool) -> Resource:
     """Write `raw` (wire form) over the stored object, through the path's subresource."""
+    await host_paths.check(call, raw)
     item = call.served.stored(call.served.from_wire(raw))
     if call.op.subresource == "status":
         return await call.api.store.update_status(item, dry_run=dry_run)
