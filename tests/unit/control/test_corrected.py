@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.serving_world import JOBS, World, condition, encoded
-from tests.unit.control.test_caches import GROUP, NAMESPACED, URI, on, started
+from tests.unit.control.test_caches import CACHE, GROUP, NAMESPACED, URI, on, started
 from tests.unit.control.test_services import SERVICE, prepared
 
 from forebay.api import kinds
@@ -131,6 +131,27 @@ async def test_a_secret_that_is_missing_is_looked_for_again_soon(tmp_path: Path)
         assert (await controller.reconcile(Key("default", "svc")) or 9.0) <= CORRECTED_S
         service = await world.get(kinds.InferenceService, "svc", "default")
         assert "Secret default/late does not exist" in condition(service, "Ready")["message"]
+
+
+async def test_a_group_without_a_folder_is_told_on_the_group_and_on_its_caches(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.node("a", **on("gpu1"))
+        whole = "hostPath: {path: /models, type: DirectoryOrCreate}"
+        await world.apply(GROUP.format(name="gpu1").replace(f"    {whole}\n", ""))
+        await world.apply(CACHE.format(name="iris", uri=URI, groups="gpu1"))
+        await world.settle()
+        group = await world.get(kinds.LocalModelNodeGroup, "gpu1")
+        assert condition(group, "Ready")["reason"] == "NoPath"
+        cache = await world.get(kinds.LocalModelCache, "iris")
+        assert condition(cache, "Ready")["reason"] == "NodeGroupIncomplete"
+        assert await world.names(kinds.Job, JOBS) == await world.names(kinds.PersistentVolume) == []
+
+        def complete(item: kinds.LocalModelNodeGroup) -> None:
+            item.spec["persistentVolumeSpec"]["hostPath"] = {"path": "/models"}
+
+        await world.change(kinds.LocalModelNodeGroup, "gpu1", complete)
+        await world.settle()
+        assert await world.names(kinds.Job, JOBS) == ["iris-a"]
 
 
 async def test_the_agents_reason_is_told_and_not_the_jobs(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from forebay.control.modelcache.model import NodeView, Seen, finished
 from forebay.control.modelcache.placement import assigned, dropped, entry_actions, holding, view_of
 from forebay.control.modelcache.status import notes, status
 from forebay.control.reading import CORRECTED_S, LOOK_S
-from forebay.control.volumes import claim, download_volume
+from forebay.control.volumes import claim, download_volume, root_path
 from forebay.control.when import epoch_s, rfc3339
 
 FAREWELL_S = 60.0  # how long a deleted cache waits for agents to let go of its files
@@ -45,12 +45,12 @@ def decide(seen: Seen) -> Decision:
     views = tuple(view_of(seen, node, homes[node.name]) for node in _sorted(seen.nodes) if node.name in homes)
     trouble = _trouble(seen, homes)
     active = seen.settings.enabled and not seen.job_namespace_missing
-    able = active and not (seen.credentials.problem or seen.trust.problem)
+    able = active and not (seen.credentials.problem or seen.trust.problem or _pathless(seen))
     launches, due = launches_of(seen, views) if able else ([], {})
     actions: list[Action] = []
     if active:
         actions += entry_actions(seen, homes)
-        actions += _volumes(seen, set(homes.values()))
+        actions += _volumes(seen, set(homes.values()) - _pathless(seen))
     if launches:
         actions += seen.trust.copying()
     for launch in launches:
@@ -81,6 +81,13 @@ def _trouble(seen: Seen, homes: Mapping[str, str]) -> Condition | None:
             f"LocalModelNodeGroup {', '.join(absent)} does not exist; create it "
             "or take it out of spec.nodeGroups",
         )
+    if pathless := _pathless(seen):
+        return no(
+            "Ready",
+            "NodeGroupIncomplete",
+            f"persistentVolumeSpec of LocalModelNodeGroup {', '.join(sorted(pathless))} names no folder; "
+            "give it local.path or hostPath.path",
+        )
     if seen.job_namespace_missing:
         where = seen.settings.job_namespace
         return no(
@@ -98,6 +105,11 @@ def _trouble(seen: Seen, homes: Mapping[str, str]) -> Condition | None:
             f"{', '.join(seen.group_names)}; label a node or correct the groups",
         )
     return None
+
+
+def _pathless(seen: Seen) -> set[str]:
+    """Groups whose volumes would have no folder: nothing can be downloaded for them."""
+    return {name for name, group in seen.groups.items() if not root_path(group)}
 
 
 # --- volumes
