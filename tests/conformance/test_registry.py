@@ -214,7 +214,6 @@ def test_what_is_wrong_in_a_layer_publishes_nothing(
 
 
 @pytest.mark.parametrize(("media", "says"), [
-    ("application/vnd.oci.image.layer.v1.tar+zstd", "zstd"),
     ("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", "encrypted"),
     ("application/x-thing", "no file name"),
 ])  # fmt: skip

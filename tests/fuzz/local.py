@@ -12,7 +12,7 @@ from forebay.cache.layout import Layout
 from forebay.cache.root import Root, open_root
 from forebay.errors import Damaged, ForebayError, Invalid
 from forebay.pull import cached, folder, journal
-from forebay.sources import archives, gcsauth, http, layers, registry
+from forebay.sources import archives, dockerconfig, gcsauth, http, layers
 from forebay.sources.types import Listing, RemoteFile
 
 _WORK = tempfile.TemporaryDirectory()
@@ -96,7 +96,7 @@ def credentials(data: bytes) -> None:
     with suppress(Invalid):
         http._netrc({"NETRC": str(path)}, "origin.example")
     with suppress(Invalid):
-        registry.login_for({"KSERVE_OCI_DOCKER_CONFIG": str(path)}, "origin.example", "a/b")
+        dockerconfig.login_for({"KSERVE_OCI_DOCKER_CONFIG": str(path)}, "origin.example", "a/b")
     with suppress(Invalid):
         http._host_headers({"origin.example-headers": text}, "origin.example")
     with suppress(ForebayError):

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from forebay.errors import ForebayError, Invalid
 from forebay.sources import azure, gcs, oci
 from forebay.sources.azureauth import Place, place_of
+from forebay.sources.dockerconfig import login_for
 from forebay.sources.layers import unpack_listing
 from forebay.sources.oci import choose, files_of
 from forebay.sources.paths import check_together
-from forebay.sources.registry import login_for
 from forebay.sources.types import Listing, RemoteFile
 
 DIGEST = "sha256:" + "a" * 64

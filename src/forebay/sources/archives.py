@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import sys
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +19,7 @@ from forebay.sources.paths import check_together
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 _PIECE = 1 << 20
+_ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1
 RATIO_MAX = 100  # model weights hardly compress; a text tokenizer does so by 10
 ENTRIES_MAX = 100_000
 SLACK = 64 << 20
@@ -68,8 +71,30 @@ def _entries(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
         yield from _tar(archive)
 
 
+@contextmanager
+def opened_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """A tar as it is, or compressed with gzip, bzip2, xz or zstd, read from front to back. Raises Damaged and
+    what tarfile raises."""
+    with ExitStack() as stack:
+        body = stack.enter_context(open(path, "rb"))
+        if body.read(4) != _ZSTD:
+            body.seek(0)
+            yield stack.enter_context(tarfile.open(fileobj=body, mode="r|*", bufsize=_PIECE))
+            return
+        body.seek(0)
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+        try:
+            plain = stack.enter_context(zstd.ZstdFile(body))
+            yield stack.enter_context(tarfile.open(fileobj=plain, mode="r|", bufsize=_PIECE))
+        except zstd.ZstdError as error:
+            raise Damaged(f"{path.name} cannot be unpacked: {error}") from error
+
+
 def _tar(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    with tarfile.open(archive, "r|*") as tar:
+    with opened_tar(archive) as tar:
         for item in tar:
             name = item.name.removeprefix("./").rstrip("/")
             if item.isdir():

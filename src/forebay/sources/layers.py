@@ -87,7 +87,7 @@ class _Laying:
         white: set[str] = set()  # a layer's whiteouts say nothing about the layer itself
         own: set[str] = set()
         folders: set[str] = set()
-        with tarfile.open(layer, "r|*", bufsize=_READ) as tar:
+        with archives.opened_tar(layer) as tar:
             for path, item in self._below(tar):
                 folder, _, name = path.rpartition("/")
                 if name == _OPAQUE:

@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 from forebay.errors import Absent, Damaged, Invalid, Unavailable
 from forebay.kit.foreign import count, parsed
 from forebay.kit.redact import redacted
+from forebay.sources.dockerconfig import HUB
 from forebay.sources.paths import check_together, safe_path
-from forebay.sources.registry import HUB, Registry
+from forebay.sources.registry import Registry
 from forebay.sources.types import Listing, RemoteFile, Request
 
 SUBTREE = "models"
@@ -175,9 +176,8 @@ def _layer(shown: str, layer: dict[str, Any]) -> tuple[RemoteFile, str]:
     packed = (
         not title or str(notes.get(_FOLDER, "")).lower() == "true" or (is_tar and ".cncf.model." in media)
     )
-    if packed and ("zstd" in media or "encrypted" in media):
-        why = "compressed with zstd" if "zstd" in media else "encrypted"
-        raise Invalid(f"{shown}: a layer is {why}, which is not unpacked here; push it with gzip or none")
+    if packed and "encrypted" in media:
+        raise Invalid(f"{shown}: a layer is encrypted, which is not unpacked here; push it as it is")
     if packed and not is_tar:
         raise Invalid(f"{shown}: a layer of type {media[:80]!r} has no file name and is no archive")
     hexed = digest.removeprefix("sha256:")
