@@ -17,7 +17,7 @@ import pytest
 from tests.fakes.cache_promises import a_pin, assert_promises
 
 from forebay.cache import find, open_root, pins, reservations, verify, views
-from forebay.errors import Clash, Exhausted, Invalid, Unavailable
+from forebay.errors import Absent, Clash, Exhausted, Invalid, Unavailable
 from forebay.pull.cached import pull_cached, puller
 from forebay.pull.folder import Watching
 
@@ -224,3 +224,18 @@ def test_the_commands_use_the_cache_only_where_a_root_is_named(origin, root, tmp
     assert (again.bytes_network, again.files_had, again.bytes_total) == (0, 1, 3)
     with pytest.raises(Invalid, match="FOREBAY_MODEL_SIZE"):
         pull_cached(f"{origin.url}/f.bin", env(root, FOREBAY_MODEL_SIZE="big"))
+
+
+def test_a_pull_that_fails_leaves_its_figures_for_people_and_for_the_agent(origin, root):
+    origin.bodies["/f.bin"] = b"x" * 100_000
+    told, into = [], puller(env(root, S3_MAX_ATTEMPTS="1"))
+    into(f"{origin.url}/f.bin", root.layout.root, Watching(on_report=told.append))
+    assert (told[0].files, told[0].bytes_network) == (1, 100_000)
+    assert sum(told[0].wall.values()) == pytest.approx(told[0].wall_s)
+    into(f"{origin.url}/f.bin", root.layout.root, Watching(on_report=told.append))
+    assert (told[1].files, told[1].files_had, told[1].bytes_network) == (1, 1, 0)
+    with pytest.raises(Absent):
+        into(f"{origin.url}/none", root.layout.root, Watching(on_report=told.append))
+    assert len(told) == 3 and "resolve" in told[2].wall
+    (said,) = reservations.find_all(root)
+    assert (said.state, said.code, said.sources) == ("failed", "absent", {})

@@ -181,7 +181,7 @@ def ask(root, wait_s, bytes_needed=5):
         try:
             asker.ask(bytes_needed, "r", "", wait_s=wait_s)
         except (Exhausted, Unavailable) as error:
-            asker.fail(error.message)
+            asker.fail(error.message, code=error.code, sources={}, mismatches=0)
             raise
         asker.progress(reservations.Progress(2, 5))
         return reservations.find_all(root)[0]
@@ -234,7 +234,7 @@ def test_a_dead_pulls_request_is_forgotten_and_a_living_ones_is_not(tmp_path):
 def test_an_answer_never_changes_a_pull_that_does_not_wait(tmp_path):
     root = open_root(tmp_path)
     with reservations.asking(root, key="k", model="m", uri="u") as asker:
-        asker.fail("why")
+        asker.fail("why", code="denied", sources={}, mismatches=0)
         reservations.answer(root, asker._now.id, "granted")
         assert reservations.find_all(root)[0].state == "failed"
 

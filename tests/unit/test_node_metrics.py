@@ -91,3 +91,16 @@ def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
+
+
+def test_a_failed_pull_is_counted_once_with_what_came_all_the_same(metrics):
+    said = Reservation("i", "k3", "m", state="failed", asked_at=101.0, code="damaged", sources={"hf": 6},
+                       mismatches=2)  # fmt: skip
+    old = Reservation("j", "k4", "n", state="failed", asked_at=99.0, code="absent")
+    seen = Seen((), Space(100, 16, 50), copies={"k2": FRESH}, asks=(Ask(said, False), Ask(old, False)))
+    metrics.saw(seen, {})
+    metrics.saw(seen, {})
+    found = values(metrics)
+    assert (found["pulls_total ok"], found["pulls_total damaged"]) == (1, 1)
+    assert "pulls_total absent" not in found
+    assert (found["fetched_bytes_total hf"], found["mismatches_total"]) == (10, 2)

@@ -11,9 +11,9 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,7 +48,8 @@ class Progress:
 class Reservation:
     """One pull's request. `model` is the key of the LocalModelNode's status (name, or namespace/name).
 
-    `bytes_needed` are those still to come when it asked; `asked_at` is seconds since 1970.
+    `bytes_needed` are those still to come when it asked; `asked_at` is seconds since 1970. A failed one tells
+    the error's `code` and what came all the same: bytes by origin, files that did not match.
     """
 
     id: str
@@ -63,6 +64,9 @@ class Reservation:
     endpoint: str = ""
     asked_at: float = 0.0
     progress: Progress = Progress()
+    code: str = ""
+    sources: dict[str, int] = field(default_factory=dict)
+    mismatches: int = 0
 
 
 def reservation_id(key: str, model: str) -> str:
@@ -157,9 +161,9 @@ class Asker:
         if self._now.state == "granted":
             self._save(progress=progress)
 
-    def fail(self, message: str) -> None:
-        """Leave the reason for the status."""
-        self._save(state="failed", message=message)
+    def fail(self, message: str, *, code: str, sources: Mapping[str, int], mismatches: int) -> None:
+        """Leave the reason for the status, and the figures for the agent's metrics."""
+        self._save(state="failed", message=message, code=code, sources=dict(sources), mismatches=mismatches)
 
     def release(self) -> None:
         """The work is done: take the request away."""

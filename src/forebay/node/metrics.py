@@ -37,6 +37,8 @@ class Metrics:
         self._states: Counter[str] = Counter()
         self._counted: set[tuple[str, float]] = set()
         self._fetched: Counter[str] = Counter()
+        self._pulls: Counter[str] = Counter()
+        self._mismatches = 0
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -49,9 +51,21 @@ class Metrics:
         """Take the last look, and the state of each model as reported."""
         self._seen, self._states = seen, Counter(states.values())
         for copy in seen.copies.values():
-            if copy.created >= self._since and (copy.key, copy.created) not in self._counted:
-                self._counted.add((copy.key, copy.created))
+            if self._is_new(copy.key, copy.created):
+                self._pulls["ok"] += 1
                 self._fetched.update(copy.sources)
+        for said in (ask.said for ask in seen.asks if ask.said.state == "failed"):
+            if self._is_new(said.id, said.asked_at):
+                self._pulls[said.code or "unknown"] += 1
+                self._fetched.update(said.sources)
+                self._mismatches += said.mismatches
+
+    def _is_new(self, name: str, at: float) -> bool:
+        """Whether something is of this agent's time and was not counted yet."""
+        if at < self._since or (name, at) in self._counted:
+            return False
+        self._counted.add((name, at))
+        return True
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""
@@ -76,7 +90,9 @@ class Metrics:
                 checked = min(max(copy.created, copy.verified) for copy in seen.copies.values())
                 told = "When the model that was not hashed for longest was last, seconds since 1970"
                 yield self._gauge("checked_oldest_timestamp_seconds", told, checked)
-        yield self._counts("fetched_bytes", "Bytes fetched since the agent's start", "source", self._fetched)
+        yield self._counts("fetched_bytes", "Bytes fetched, by failed pulls too", "source", self._fetched)
+        yield self._counts("pulls", "Pulls that ended, ok or by the error's code", "result", self._pulls)
+        yield self._count("mismatches", "Fetched files that did not match their digest", self._mismatches)
         yield self._counts(
             "checks", "Models hashed again, by what came of it", "result", self._chores.results
         )

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from forebay.kit.disk import files_below, make_folders, put, read, remove_tree
 from forebay.kit.failpoints import failpoint
 from forebay.kit.foreign import count, parsed
 from forebay.kit.redact import redacted
+from forebay.pull.clockwork import Trip
 from forebay.pull.earlier import earlier_files
 from forebay.pull.engine import fetch
 from forebay.pull.folder import Watching
@@ -93,20 +95,23 @@ def pull_cached(
     left in the reservation, for the node's status.
     """
     wish = Wish.from_env(uri, env)
-    root = open_root(wish.root)
-    work = _Work(root, wish, env, watching or Watching(), report or Report())
+    root, watching = open_root(wish.root), watching or Watching()
     key = wish.key or storage_key(uri)
     with (
+        Trip(watching.on_report, report) as trip,
         translated(f"the cache {wish.root}"),
         asking(root, key=key, model=wish.model, uri=redacted(uri)) as asker,
     ):
         try:
-            manifest = work.run(key, asker)
-        except ForebayError as error:
-            asker.fail(error.message)
-            raise
-        except OSError:
-            asker.fail(f"the disk of {wish.root} failed; see the log of the Job")
+            manifest = _Work(root, wish, env, watching, trip).run(key, asker)
+        except (ForebayError, OSError) as error:
+            known = error if isinstance(error, ForebayError) else None
+            asker.fail(
+                known.message if known else f"the disk of {wish.root} failed; see the log of the Job",
+                code=known.code if known else "unavailable",
+                sources=trip.report.bytes_by_origin,
+                mismatches=trip.report.verification_failures,
+            )
             raise
         asker.release()
     return manifest
@@ -118,13 +123,8 @@ def puller(env: Mapping[str, str]) -> Callable[[str, Path, Watching], Report] | 
         return None
 
     def pull(uri: str, dest: Path, watching: Watching) -> Report:
-        started = time.monotonic()
         report = Report()
-        manifest = pull_cached(uri, env, watching=watching, report=report)
-        if not report.files:  # it was here
-            report.files = report.files_had = len(manifest.files)
-            report.bytes_total = manifest.size
-            report.wall_s = time.monotonic() - started
+        pull_cached(uri, env, watching=watching, report=report)
         return report
 
     return pull
@@ -138,17 +138,22 @@ class _Work:
     wish: Wish
     env: Mapping[str, str]
     watching: Watching
-    report: Report
-    seconds: dict[str, float] = field(default_factory=dict)
+    trip: Trip
     files: dict[str, File] = field(default_factory=dict)  # by path: what is in the blobs
     _told_at: float = 0.0
 
     def run(self, key: str, asker: Asker) -> Manifest:
-        started = time.monotonic()
-        source, listing = self._resolve(manifests.find(self.root, key))
-        self.seconds["resolve"] = time.monotonic() - started
-        with self.root.disk.lock(self.root.layout.part_lock(key), OTHER_PULL_WAIT_S):
-            manifest = self._kept(self._here(key, listing)) or self._fetch(key, source, listing, asker)
+        with self.trip.stage("resolve"):
+            source, listing = self._resolve(manifests.find(self.root, key))
+        with ExitStack() as lock:
+            with self.trip.stage("room"):
+                lock.enter_context(self.root.disk.lock(self.root.layout.part_lock(key), OTHER_PULL_WAIT_S))
+            manifest = self._kept(self._here(key, listing))
+            if manifest is None:
+                manifest = self._fetch(key, source, listing, asker)
+            else:
+                self.trip.report.files = self.trip.report.files_had = len(manifest.files)
+                self.trip.report.bytes_total = manifest.size
         failpoint("pull.cached.published")
         if self.wish.model:
             entitled.record(self.root, entitled.Entitlement(
@@ -195,24 +200,23 @@ class _Work:
         return None
 
     def _fetch(self, key: str, source: Source, listing: Listing, asker: Asker) -> Manifest:
-        self._claim(key, listing)
-        started = time.monotonic()
-        asker.ask(
-            self._needed(key, listing), listing.revision, listing.endpoint, wait_s=self.wish.room_wait_s
-        )
-        self.seconds["room"] = time.monotonic() - started
+        with self.trip.stage("look"):
+            self._claim(key, listing)
+        with self.trip.stage("room"):
+            asker.ask(
+                self._needed(key, listing), listing.revision, listing.endpoint, wait_s=self.wish.room_wait_s
+            )
         report = self._transfer(key, source, listing, asker)
-        self.seconds["transfer"] = report.wall_s
-        started = time.monotonic()
-        if listing.unpack:
-            files = self._unpacked(key, listing)
-        else:
-            files = tuple(self.files[f.path] for f in listing.files)
-        self.seconds["commit"] = time.monotonic() - started
+        with self.trip.stage("commit"):
+            if listing.unpack:
+                files = self._unpacked(key, listing)
+            else:
+                files = tuple(self.files[f.path] for f in listing.files)
+        phases = {**report.seconds, **self.trip.stages, "transfer": report.wall_s}
         manifest = Manifest(
             key, redacted(self.wish.uri), listing.revision, files, listing.endpoint,
             created=self.root.now(), last_used=self.root.now(),
-            phases={name: round(s, 4) for name, s in {**report.seconds, **self.seconds}.items()},
+            phases={name: round(s, 4) for name, s in phases.items() if name != "idle"},
             sources=dict(report.bytes_by_origin), refreshed_for=self.wish.refresh_for,
         )  # fmt: skip
         manifests.publish(self.root, manifest)
@@ -242,10 +246,9 @@ class _Work:
             on_progress=tell,
             stop=self.watching.stop or threading.Event(),
             limits=self.watching.limits or Limits(),
+            on_report=self.trip.fetched,
         )
-        report = fetch(plan, settings=Settings.from_env(self.env), hooks=hooks, env=self.env)
-        vars(self.report).update(vars(report))
-        return report
+        return fetch(plan, settings=Settings.from_env(self.env), hooks=hooks, env=self.env)
 
     def _claim(self, key: str, listing: Listing) -> None:
         """Hold on to what is here: promised digests, and those that an interrupted pull has observed."""

@@ -18,7 +18,7 @@ from forebay.pull import metrics
 from forebay.pull.folder import Watching, pull_to
 from forebay.pull.limits import Limits
 from forebay.pull.model import Progress, Report, Settings
-from forebay.pull.show import explanation, progress_on, report_json, summary, to_stderr
+from forebay.pull.show import explanation, progress_on, report_fields, report_json, summary, to_stderr
 
 Puller = Callable[[str, Path, Watching], Report]
 
@@ -57,11 +57,13 @@ def pull_command(options: PullOptions, env: Mapping[str, str], *, puller: Puller
             seen: Callable[[Progress], None] = show if terminal or not options.as_json else lambda _: None
             watching = Watching(seen, stop, Limits(options.rate_bytes_s), note)
             report = (puller or plain)(options.uri, options.dest, watching)
-    except ForebayError as error:
-        _metrics(env, options.uri, seen_report, error.code)
-        return _failed(options.uri, error, terminal)
     except Exception as error:  # noqa: BLE001  (the command line's edge)
-        return _failed(options.uri, Bug(f"unexpected: {error!r}"), terminal)
+        known = error if isinstance(error, ForebayError) else Bug(f"unexpected: {error!r}")
+        _metrics(env, options.uri, seen_report, known.code)
+        code = _failed(options.uri, known, terminal, seen_report)
+        if options.explain and seen_report.wall_s:
+            to_stderr(explanation(seen_report, error=known.code))
+        return code
     _metrics(env, options.uri, report, "")
     if terminal:
         to_stderr(summary(report))
@@ -80,7 +82,7 @@ def storage_initializer(argv: Sequence[str], env: Mapping[str, str], *, puller: 
         sys.stdout.write(usage + "\n")
         return 0
     if not argv or len(argv) % 2:
-        return _failed("", Invalid(usage), terminal=False)
+        return _failed("", Invalid(usage), False, Report())
     for uri, dest in zip(argv[::2], argv[1::2], strict=True):
         # KServe takes a bare existing path where a URI is expected.
         full = uri if "://" in uri or not Path(uri).exists() else f"file://{Path(uri).resolve()}"
@@ -95,7 +97,7 @@ def _metrics(env: Mapping[str, str], uri: str, report: Report, error: str) -> No
         metrics.write(Path(folder), redacted(uri), report, error=error)
 
 
-def _failed(uri: str, error: ForebayError, terminal: bool) -> int:
+def _failed(uri: str, error: ForebayError, terminal: bool, report: Report) -> int:
     if terminal:
         to_stderr(f"error ({error.code}): {redacted(error.message)}")
     else:
@@ -104,6 +106,7 @@ def _failed(uri: str, error: ForebayError, terminal: bool) -> int:
             "uri": redacted(uri),
             "code": error.code,
             "message": redacted(error.message),
+            **(report_fields(report) if report.wall_s else {}),
         }
         print(json.dumps(line), file=sys.stderr, flush=True)
     return error.exit_code

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import resource
 import shutil
 import tempfile
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 from forebay.errors import Bug, Invalid
 from forebay.pull import journal
 from forebay.pull.board import Board
+from forebay.pull.clockwork import Ledger, cpu_s
 from forebay.pull.hashing import Committer, Hasher
 from forebay.pull.model import Hooks, Plan, Progress, Report, Settings
 from forebay.pull.opening import transfers
@@ -49,7 +49,7 @@ class _Pull:
     def __init__(self, plan: Plan, settings: Settings, hooks: Hooks, env: Mapping[str, str]) -> None:
         self._plan, self._settings, self._hooks = plan, settings, hooks
         self._started = time.monotonic()
-        self._cpu = _cpu_s()
+        self._cpu, self._ledger = cpu_s(), Ledger(self._started)
         with disk_errors(f"make {plan.parts}"):
             plan.parts.mkdir(parents=True, exist_ok=True)
         self._wanted = [f for f in plan.listing.files if not hooks.have(f)]
@@ -67,6 +67,7 @@ class _Pull:
         self._tuner = Tuner(self._board.target, settings.connections_max)
         self._speed: deque[tuple[float, int]] = deque(maxlen=50)
         self._most = 0
+        self._ledger.all_to("look", time.monotonic())
 
     def run(self) -> Report:
         try:
@@ -108,6 +109,7 @@ class _Pull:
             if self._hooks.stop.is_set():
                 board.stop()
             now = time.monotonic()
+            self._ledger.tick(now, self._spent(now))
             self._tune(now)
             if now >= next_journal or board.much_unjournaled:
                 self._write_journals()
@@ -190,20 +192,25 @@ class _Pull:
             max(by_origin, key=lambda n: by_origin[n], default=""), phase, sum(w.busy for w in self._workers),
         )  # fmt: skip
 
+    def _spent(self, now: float) -> dict[str, float]:
+        """Thread seconds by phase, of all threads."""
+        out: defaultdict[str, float] = defaultdict(float)
+        hashers = [h.watch for h in self._hashers]
+        for watch in (*[w.watch for w in self._workers], *hashers, self._committer.watch):
+            for name, value in watch.spent(now).items():
+                out[name] += value
+        return dict(out)
+
     def _report(self) -> Report:
-        seconds: defaultdict[str, float] = defaultdict(float)
-        watches = (
-            [w.watch for w in self._workers] + [h.watch for h in self._hashers] + [self._committer.watch]
-        )
-        for watch in watches:
-            for name, value in watch.seconds.items():
-                seconds[name] += value
+        now = time.monotonic()
+        seconds = self._spent(now)
+        self._ledger.tick(now, seconds)
         return Report(
             files=len(self._plan.listing.files),
             files_had=len(self._plan.listing.files) - self._committer.files,
             bytes_total=self._committer.bytes, bytes_resumed=self._board.bytes_resumed,
-            bytes_by_origin=self._by_origin(), seconds=dict(seconds), wall_s=time.monotonic() - self._started,
-            connections_most=self._most, cpu_s=_cpu_s() - self._cpu,
+            bytes_by_origin=self._by_origin(), seconds=seconds, wall=dict(self._ledger.seconds),
+            wall_s=now - self._started, connections_most=self._most, cpu_s=cpu_s() - self._cpu,
             requests=sum(w.asker.requests for w in self._workers), retries=self._board.retries,
             verification_failures=self._board.origins.failures,
             bytes_read_back=sum(h.read_back for h in self._hashers),
@@ -245,8 +252,3 @@ def _name(source: object, index: int) -> str:
 
 def _hashers(settings: Settings) -> int:
     return settings.hashers or min(4, os.cpu_count() or 1)
-
-
-def _cpu_s() -> float:
-    use = resource.getrusage(resource.RUSAGE_SELF)
-    return use.ru_utime + use.ru_stime

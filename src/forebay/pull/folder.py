@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from forebay.kit.disk import RealDisk, make_folders
 from forebay.kit.failpoints import failpoint
 from forebay.kit.foreign import parsed
 from forebay.pull import journal
+from forebay.pull.clockwork import Trip
 from forebay.pull.digests import Digests
 from forebay.pull.engine import fetch
 from forebay.pull.limits import Limits
@@ -62,19 +62,18 @@ def pull_to(
         and not is_archive(local_path(uri).name)
     ):
         return _link(uri, dest, env)
-    started = time.monotonic()
-    source, listing = resolve(uri, env, revision)
-    resolved_s = time.monotonic() - started
-    folder = _Folder(dest, listing)
-    stop = watching.stop or threading.Event()
-    hooks = Hooks(folder.have, watching.on_progress, stop, watching.limits or Limits(), watching.on_report)
-    report = fetch(Plan(listing, (source,), folder.parts, folder.parts / "damaged", folder.publish),
-                   settings=settings, hooks=hooks, env=env)  # fmt: skip
-    if listing.unpack:
-        folder.unpack()
-    report.seconds["resolve"] = resolved_s
-    report.wall_s = time.monotonic() - started
-    return report
+    with Trip(watching.on_report) as trip:
+        with trip.stage("resolve"):
+            source, listing = resolve(uri, env, revision)
+        folder = _Folder(dest, listing)
+        stop = watching.stop or threading.Event()
+        hooks = Hooks(folder.have, watching.on_progress, stop, watching.limits or Limits(), trip.fetched)
+        plan = Plan(listing, (source,), folder.parts, folder.parts / "damaged", folder.publish)
+        fetch(plan, settings=settings, hooks=hooks, env=env)
+        if listing.unpack:
+            with trip.stage("commit"):
+                folder.unpack()
+    return trip.report
 
 
 def _link(uri: str, dest: Path, env: Mapping[str, str]) -> Report:

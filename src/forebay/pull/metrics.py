@@ -33,6 +33,13 @@ def exposition(uri: str, report: Report, *, error: str = "") -> str:
     spent = [({"phase": name}, value) for name, value in sorted(report.seconds.items()) if name != "idle"]
     add("received_bytes_total", "counter", "Bytes of files received over the network, by source.", sent)
     add("phase_seconds_total", "counter", "Thread seconds by what was done or waited for.", spent)
+    told = "The same as shares of the duration: they add up to it."
+    add(
+        "wall_seconds",
+        "gauge",
+        told,
+        [({"phase": name}, value) for name, value in sorted(report.wall.items())],
+    )
     for name, text, count in (
         ("resumed_bytes", "Bytes kept from an interrupted pull.", report.bytes_resumed),
         ("published_bytes", "Bytes of verified files that have their names.", report.bytes_total),

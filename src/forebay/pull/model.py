@@ -94,7 +94,8 @@ class Progress:
 
 @dataclass
 class Report:
-    """What a pull did. `seconds`: thread seconds per phase (resolve, wait, network, disk, hash, fsync)."""
+    """What a pull did. `seconds`: thread seconds by phase (resolve, wait, network, disk, hash, fsync …);
+    `wall`: the same as shares that add up to `wall_s`."""
 
     files: int = 0
     files_had: int = 0
@@ -102,6 +103,7 @@ class Report:
     bytes_resumed: int = 0
     bytes_by_origin: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    wall: dict[str, float] = field(default_factory=dict)
     wall_s: float = 0.0
     connections_most: int = 0
     cpu_s: float = 0.0

@@ -4,6 +4,7 @@ went."""
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -103,65 +104,98 @@ def summary(report: Report) -> str:
 
 _WHAT = {
     "resolve": "asking the source what the name means",
+    "look": "looking at what is here already",
+    "room": "waiting for room on this node, or for another pull of the model",
     "wait": "connecting, waiting for answers and before retries",
     "network": "receiving",
-    "limit": "kept back by a limit on bytes per second",
-    "disk": "writing (and reading back what came out of order)",
+    "limit": "kept back by a limit that was set",
+    "disk": "writing, and reading back what came out of order",
     "hash": "hashing",
     "fsync": "making it durable",
-    "buffers": "waiting for a free buffer (hashing or disk behind)",
+    "buffers": "receivers waiting for hashing or the disk",
+    "commit": "unpacking, giving names",
+    "other": "starting, stopping, deciding",
+}
+_LIMITED = {
+    "resolve": ("origin", "the source, which was slow to say what the name means"),
+    "look": ("disk", "reading what is here already, to see whether it is whole"),
+    "room": ("room", "room on this node, or another pull of the model"),
+    "wait": ("origin", "the source's answers: connecting, first bytes"),
+    "network": ("network", "the network, or how fast the source sends"),
+    "limit": ("limit", "the limit that was set"),
+    "disk": ("disk", "the disk's speed"),
+    "hash": ("hash", "hashing, which a core does one file at a time"),
+    "fsync": ("disk", "the disk's cache flush"),
+    "commit": ("disk", "unpacking"),
+    "other": ("cpu", "starting and stopping: it was too short to say more"),
 }
 
 
-def limit(report: Report) -> str:
-    """What held the pull back, in words: the phase whose threads were busiest, judged by what it waits
-    for."""
-    spent = {name: report.seconds.get(name, 0.0) for name in _WHAT}
-    if not report.bytes_network:
-        return "nothing was fetched"
-    if spent["resolve"] > 0.5 * report.wall_s:
-        return "resolving: the source is slow to answer"
-    spent.pop("resolve")
-    if spent["buffers"] > 0.2 * (spent["network"] + spent["buffers"]):
-        slower = "hashing" if spent["hash"] >= spent["disk"] else "the disk"
-        return f"{slower}: receivers waited for it"
-    name = max(spent, key=lambda n: spent[n])
-    words = {
-        "wait": "the source's answers (latency, retries)",
-        "network": "the network or the source",
-        "limit": "the limit that was set",
-        "disk": "the disk",
-        "hash": "hashing (CPU)",
-        "fsync": "the disk's cache flush",
-    }
-    return words.get(name, name)
+def limited_by(report: Report) -> tuple[str, str]:
+    """What held the pull back: network, origin, disk, hash, cpu, limit, room or nothing; and a sentence."""
+    spent = {name: report.wall.get(name, 0.0) for name in _WHAT}
+    if not report.bytes_network and not any(spent[name] > 0.1 for name in ("wait", "room", "look")):
+        return "nothing", "nothing was fetched"
+    cores = report.cpu_s / report.wall_s if report.wall_s else 0.0
+    buffers = spent.pop("buffers")
+    if buffers > 0.2 * (spent["network"] + buffers):
+        kind = "hash" if spent["hash"] >= spent["disk"] else "disk"
+        slow = "hashing" if kind == "hash" else "the disk"
+        told = f"{slow}: receivers waited for it ({_share(buffers, report)})"
+    else:
+        name = max(spent, key=lambda n: spent[n])
+        kind, why = _LIMITED[name]
+        told = f"{why} ({_share(spent[name], report)})"
+        if name in ("wait", "network") and report.retries:
+            told += f"; {report.retries} requests were repeated"
+    machine = os.cpu_count() or 1
+    if cores > 0.85 * machine and kind in ("hash", "disk", "network"):
+        return "cpu", f"the cores: the pull used {cores:.1f} of {machine}; of the time, {told}"
+    return kind, told
 
 
-def explanation(report: Report) -> str:
-    """Where the time went, as a table of thread seconds, and what limited it."""
-    lines = [
-        f"{report.wall_s:.2f} s in all, {report.cpu_s:.2f} s of CPU, {report.requests} requests, "
-        f"{report.connections_most} connections at most, {report.retries} retries"
-    ]
+def _share(seconds: float, report: Report) -> str:
+    return f"{100 * seconds / report.wall_s:.0f} % of the time" if report.wall_s else "0 s"
+
+
+def explanation(report: Report, *, error: str = "") -> str:
+    """Where the time went, in lines that add up to it, and what limited it; `error`: what ended it."""
+    lines = [f"where the {report.wall_s:.2f} s went (threads at work at once share a moment):"]
     for name, what in _WHAT.items():
-        lines.append(f"  {name:<8} {report.seconds.get(name, 0.0):8.2f} s  {what}")
-    lines += [f"  from {name}: {size_text(count)}" for name, count in report.bytes_by_origin.items()]
-    lines.append(f"limited by {limit(report)}")
+        seconds = report.wall.get(name, 0.0)
+        if seconds >= 0.005:
+            lines.append(f"  {name:<8} {seconds:8.2f} s {100 * seconds / report.wall_s:4.0f} %  {what}")
+    lines.append(f"  {'all':<8} {sum(report.wall.values()):8.2f} s")
+    lines.append(
+        f"{report.requests} requests, {report.connections_most} connections at most, "
+        f"{report.retries} retries, {report.cpu_s:.2f} s of CPU"
+    )
+    lines += [f"from {name}: {size_text(count)}" for name, count in report.bytes_by_origin.items()]
+    why = limited_by(report)[1]
+    lines.append(f"ended by an error: {error}" if error else f"limited by {why}")
     lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines)
 
 
+def report_fields(report: Report) -> dict[str, object]:
+    """The report for machines: seconds with three digits; `wall_seconds` add up to `wall_s`."""
+    kind, why = limited_by(report)
+    plain = {name: value for name, value in vars(report).items() if name not in ("seconds", "wall")}
+    return {
+        **plain,
+        "wall_s": round(report.wall_s, 3),
+        "cpu_s": round(report.cpu_s, 3),
+        "wall_seconds": {name: round(s, 3) for name, s in report.wall.items()},
+        "thread_seconds": {name: round(s, 3) for name, s in report.seconds.items() if name != "idle"},
+        "bytes_network": report.bytes_network,
+        "limited_by": kind,
+        "limited_by_text": why,
+    }
+
+
 def report_json(uri: str, report: Report) -> str:
     """The report as one JSON line."""
-    body = {
-        "event": "pulled",
-        "uri": uri,
-        **{k: v for k, v in report.__dict__.items() if k != "seconds"},
-        "seconds": {k: round(v, 3) for k, v in report.seconds.items() if k != "idle"},
-        "bytes_network": report.bytes_network,
-        "limited_by": limit(report),
-    }
-    return json.dumps(body)
+    return json.dumps({"event": "pulled", "uri": uri, **report_fields(report)})
 
 
 def to_stderr(text: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from forebay.errors import Invalid
 from forebay.pull.limits import Bucket, Limits
 from forebay.pull.model import Report, Settings
-from forebay.pull.show import explanation, limit, size_text, summary
+from forebay.pull.show import explanation, limited_by, size_text, summary
 from forebay.pull.tuner import Sight, Tuner
 from forebay.sources.hf import parse
 from forebay.sources.http import HttpSource
@@ -48,6 +48,24 @@ def test_nobody_is_added_when_disk_or_hashing_is_what_is_waited_for() -> None:
 
 def test_nobody_is_added_without_work() -> None:
     assert tuned(each=75e6, ceiling=1e12, wanting=False) == 4
+
+
+def test_a_far_origin_gets_a_dozen_at_once() -> None:
+    tuner = Tuner(4, 64)
+    assert tuner.seen(Sight(1.0, 0, True, 0, 0, round_trip_s=0.04)) == 12
+
+
+def test_growth_that_only_fills_the_disk_with_early_bytes_is_taken_back() -> None:
+    tuner = Tuner(4, 64)
+    tuner.seen(Sight(1.0, 0, True, 0, 0))
+    assert tuner.seen(Sight(2.0, 10**9, True, 1, 0)) == 8
+    assert tuner.seen(Sight(3.0, 3 * 10**9, True, 2, 0, spilled=10**9)) == 4
+
+
+def test_nobody_is_added_while_bytes_come_too_early() -> None:
+    tuner = Tuner(4, 64)
+    tuner.seen(Sight(1.0, 0, True, 0, 0))
+    assert tuner.seen(Sight(2.0, 10**9, True, 1, 0, spilled=10**9)) == 4
 
 
 def test_a_busy_origin_halves_them_and_they_do_not_grow_at_once() -> None:
@@ -155,9 +173,9 @@ def test_settings_come_from_the_environment_and_refuse_nonsense() -> None:
 
 def test_a_report_tells_people_what_came_and_what_held_it_back() -> None:
     report = Report(files=3, bytes_total=4_300_000_000, bytes_by_origin={"hf": 4_300_000_000}, wall_s=2.5,
-                    seconds={"network": 9.0, "disk": 2.0, "hash": 3.0})  # fmt: skip
+                    wall={"network": 1.5, "disk": 0.4, "hash": 0.6}, cpu_s=1.0)  # fmt: skip
     assert summary(report) == "3 files, verified and durable: 4.3 GB from hf; 2.5 s, 1.7 GB/s"
-    assert limit(report) == "the network or the source"
+    assert limited_by(report) == ("network", "the network, or how fast the source sends (60 % of the time)")
     assert "receiving" in explanation(report) and "from hf: 4.3 GB" in explanation(report)
     assert summary(Report(files=2, files_had=2, wall_s=0.01)).startswith("2 files were there already")
     assert size_text(999) == "999 B" and size_text(1500) == "1.5 kB"
