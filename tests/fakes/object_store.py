@@ -1,4 +1,4 @@
-"""A store in memory with the two verbs that informers use: list and watch. For tests of readers."""
+"""A store in memory with the verbs that readers use: get, list and watch. For tests of readers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from forebay.api.meta import Key, Resource
+from forebay.errors import Absent
 from forebay.store.protocol import EVERYWHERE, Event, Page, Where
 
 
@@ -33,6 +34,12 @@ class ObjectStore:
         async with self._changed:
             self._events.append(Event("DELETED", self._items.pop((kind, key))))
             self._changed.notify_all()
+
+    async def get(self, kind: type[Any], key: Key) -> Any:
+        try:
+            return self._items[kind, key].copy()
+        except KeyError:
+            raise Absent(f"{kind.plural} {key} is not there") from None
 
     async def list(self, kind: type[Any], where: Where = EVERYWHERE) -> Page[Any]:
         items = tuple(

@@ -16,7 +16,7 @@ from forebay.api import wishes
 from forebay.api.kinds import LocalModelNode, LocalModelNodeGroup
 from forebay.api.meta import Json, Key, Resource
 from forebay.cli.caches import Cached, Copy, find
-from forebay.cli.output import size
+from forebay.cli.output import is_live, size
 from forebay.errors import Absent, Invalid, Unavailable
 from forebay.store.protocol import Store, edit
 
@@ -54,7 +54,7 @@ class Teller:
     """Says what changes, on standard error; on a terminal one line that is written anew."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._terminal = is_live(sys.stderr)
         self._said = ""
 
     def say(self, text: str) -> None:

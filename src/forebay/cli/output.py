@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import yaml
@@ -12,6 +13,16 @@ import yaml
 output_option = click.option(
     "-o", "--output", type=click.Choice(["json", "yaml"]), default=None, help="Machine-readable form."
 )
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether a person looks on and lines may be written anew."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def in_colour(stream: TextIO) -> bool:
+    """Whether colour is wanted there (https://no-color.org)."""
+    return is_live(stream) and not os.environ.get("NO_COLOR")
 
 
 def show(data: Any, output: str | None, human: Callable[[], None]) -> None:

@@ -9,11 +9,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from forebay.api.meta import Json, Key, Resource
-from forebay.store.protocol import EVERYWHERE, Store, Where
+from forebay.store.protocol import EVERYWHERE, Store, T, Where
 
 
 class Client(Store, Protocol):
-    """A store over HTTP, with the two things that only an API server has."""
+    """A store over HTTP, with what only an API server has."""
+
+    async def create(self, item: T, *, dry_run: bool = False, strict: bool = False) -> T:
+        """`dry_run` stores nothing; `strict` refuses fields that the kind does not have."""
+
+    async def update(self, item: T, *, dry_run: bool = False, strict: bool = False) -> T:
+        """As create."""
+
+    def table_changes(
+        self, kind: type[Resource], where: Where = EVERYWHERE, *, since: str
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """Type and Table of each change, as `kubectl get --watch` asks for them."""
 
     async def table(self, kind: type[Resource], where: Where = EVERYWHERE) -> Json:
         """A meta.k8s.io/v1 Table of the objects."""

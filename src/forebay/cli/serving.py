@@ -19,6 +19,10 @@ from forebay.cli.waiting import wait_for_all
 from forebay.errors import Absent, Invalid, Unavailable
 
 REACHABLE_S = 30.0
+# reasons of Ready after which a person has something to do; the objects stay and go on by themselves
+FAILED = frozenset(
+    {"DownloadFailed", "CrashLoopBackOff", "NoSupportingRuntime", "ErrImagePull", "ImagePullBackOff"}
+)
 SYSTEM = "You are a helpful assistant."
 
 
@@ -54,7 +58,7 @@ def run(programs: Programs, uri: str, prompt: str | None, name: str, replicas: i
                 models.cache(uri, chosen),
                 models.service(uri, chosen, namespace, replicas=replicas),
             )
-            await wait_for_all(client, [cache, service], timeout_s=timeout_s)
+            await wait_for_all(client, [cache, service], timeout_s=timeout_s, give_up_on=FAILED)
             return await service_url(client, chosen, namespace)
 
     url = asyncio.run(body())

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from forebay.api.kinds import InferenceService, LocalModelCache, LocalModelNamespaceCache
 from forebay.api.meta import Json, Resource
-from forebay.cli.output import size
+from forebay.cli.output import is_live, size
 from forebay.errors import Absent, Unavailable
 from forebay.store.protocol import Store
 
@@ -73,7 +73,7 @@ class Board:
     """One line per object: a bar and what it waits for on a terminal, changed lines otherwise."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._terminal = is_live(sys.stderr)
         console = Console(stderr=True)
         self._room = max(20, console.width - NAME_WIDTH - BAR_WIDTH - 4)
         columns = (
@@ -106,21 +106,37 @@ class Board:
         if name not in self._tasks:
             short = item.name if len(item.name) <= NAME_WIDTH else item.name[: NAME_WIDTH - 1] + "…"
             self._tasks[name] = self._progress.add_task(short.ljust(NAME_WIDTH), total=None, state="")
+        if len(state) > self._room and self._said.get(name) != state:  # the line below would cut it
+            self._progress.console.print(f"{name}: {state}", markup=False, highlight=False, soft_wrap=True)
+        self._said[name] = state
         done, total = (1, 1) if is_ready(item) else (transfer.done, transfer.total or None)
         shown = state if len(state) <= self._room else state[: self._room - 1] + "…"
         self._progress.update(self._tasks[name], completed=done, total=total, state=shown)
 
 
-async def wait_for_all(store: Store, items: Iterable[Resource], *, timeout_s: float) -> None:
-    """Return when all caches and services among `items` are ready. Raises Unavailable."""
+async def wait_for_all(
+    store: Store, items: Iterable[Resource], *, timeout_s: float, give_up_on: frozenset[str] = frozenset()
+) -> None:
+    """Return when all caches and services among `items` are ready. Raises Unavailable: too late, or Ready has
+    taken one of the reasons `give_up_on` while we looked (what failed before may be mended by now).
+    """
     left: list[Resource] = [item for item in items if isinstance(item, WAITED)]
     deadline = time.monotonic() + timeout_s
+    before: dict[str, Json] = {}
     with Board() as board:
         while left:
             left = [item for item in await _fresh(store, left) if not _show(board, item)]
+            for item in left:
+                _give_up(item, before.setdefault(item.uid, condition(item, "Ready")), give_up_on)
             if left and time.monotonic() > deadline:
                 raise Unavailable(f"not ready after {timeout_s:g} s: {_reasons(left)}")
             await asyncio.sleep(POLL_S)
+
+
+def _give_up(item: Resource, before: Json, reasons: frozenset[str]) -> None:
+    now = condition(item, "Ready")
+    if now.get("reason") in reasons and now != before:
+        raise Unavailable(f"{item.singular}/{item.name}: {now.get('message') or now['reason']}")
 
 
 def _show(board: Board, item: Resource) -> bool:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2 as httpx
+import yaml
 from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
@@ -24,6 +26,7 @@ from forebay.store.protocol import EVERYWHERE, Event, Page, T, Where
 PAGE_ITEMS = 500
 WATCH_S = 290  # the server ends a watch after this time; we go on from where it stood
 SILENCE_S = 400.0
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
 
 class KubeStore:
@@ -41,7 +44,12 @@ class KubeStore:
             config = KubeConfig.from_env().get()
         except ConfigError as error:
             raise Invalid(f"no API server to talk to: {error}; set KUBECONFIG or run `forebay up`") from error
-        assert config is not None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+            named = os.environ.get("KUBECONFIG") or "~/.kube/config"
+            raise Invalid(f"{named} is not a kubeconfig that can be read ({_short(error)}); "
+                          f"`forebay kubeconfig` prints the path of one that can") from error  # fmt: skip
+        if config is None:
+            raise Invalid("the kubeconfig names no current context; `kubectl config use-context` sets it")
         return cls(config, timeout_s=timeout_s)
 
     async def close(self) -> None:
@@ -62,12 +70,14 @@ class KubeStore:
                 return Page(tuple(items), answer["metadata"]["resourceVersion"])
             params["continue"] = more
 
-    async def create(self, item: T) -> T:
-        return type(item)(await self._ask("POST", path_of(type(item), item.namespace), body=item.raw))
+    async def create(self, item: T, *, dry_run: bool = False, strict: bool = False) -> T:
+        path, params = path_of(type(item), item.namespace), _write_params(dry_run, strict)
+        return type(item)(await self._ask("POST", path, params=params, body=item.raw))
 
-    async def update(self, item: T) -> T:
-        kind = type(item)
-        return kind(await self._ask("PUT", path_of(kind, item.namespace, item.name), body=item.raw))
+    async def update(self, item: T, *, dry_run: bool = False, strict: bool = False) -> T:
+        kind, params = type(item), _write_params(dry_run, strict)
+        path = path_of(kind, item.namespace, item.name)
+        return kind(await self._ask("PUT", path, params=params, body=item.raw))
 
     async def update_status(self, item: T) -> T:
         kind = type(item)
@@ -105,17 +115,39 @@ class KubeStore:
                 at = event.revision
                 yield event
 
+    async def table_changes(
+        self, kind: type[Resource], where: Where = EVERYWHERE, *, since: str
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """(type, meta.k8s.io/v1 Table) of each change; ends when the server ends the watch."""
+        params = {**_selectors(where), "watch": "true", "resourceVersion": since}
+        path = path_of(kind, where.namespace)
+        async for event in self._lines(kind, path, params, headers={"Accept": TABLE}):
+            yield event["type"], event["object"]
+
     async def _stream(self, kind: type[T], path: str, params: dict[str, str]) -> AsyncIterator[Event[T]]:
+        async for event in self._lines(kind, path, params):
+            yield Event(event["type"], kind(_named(kind, event["object"])))
+
+    async def _lines(
+        self,
+        kind: type[Resource],
+        path: str,
+        params: dict[str, str],
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> AsyncIterator[Json]:
         timeout = httpx.Timeout(10.0, read=SILENCE_S)
         try:
-            async with self._client.stream("GET", path, params=params, timeout=timeout) as answer:
+            async with self._client.stream(
+                "GET", path, params=params, timeout=timeout, headers=headers
+            ) as answer:
                 if answer.status_code >= 300:
                     raise as_error(answer.status_code, _json(await answer.aread()))
                 async for line in answer.aiter_lines():
-                    event = json.loads(line)
+                    event: Json = json.loads(line)
                     if event["type"] == "ERROR":
                         raise as_error(int(event["object"].get("code", 500)), event["object"])
-                    yield Event(event["type"], kind(_named(kind, event["object"])))
+                    yield event
         except httpx.TransportError as error:
             raise Unavailable(f"the API server ended the watch of {kind.plural}: {_said(error)}") from error
 
@@ -140,7 +172,7 @@ class KubeStore:
 
     async def table(self, kind: type[Resource], where: Where = EVERYWHERE) -> Json:
         """A meta.k8s.io/v1 Table, as `kubectl get` asks for it."""
-        headers = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+        headers = {"Accept": TABLE}
         return await self._ask(
             "GET", path_of(kind, where.namespace), params=_selectors(where), headers=headers
         )
@@ -191,8 +223,15 @@ def as_error(code: int, status: Json) -> ForebayError:
     )
     after = details.get("retryAfterSeconds")
     message = str(status.get("message") or f"the API server answered {code}")
+    if code == 401:
+        message = f"the API server does not take these credentials ({message}): look at KUBECONFIG"
     reason = str(status.get("reason") or family.code)
     return family(message, retry_after_s=float(after) if after else None, causes=causes, reason=reason)
+
+
+def _write_params(dry_run: bool, strict: bool) -> dict[str, str]:
+    """Nothing is stored with `dry_run`; `strict` refuses fields that the kind does not have."""
+    return {**({"dryRun": "All"} if dry_run else {}), **({"fieldValidation": "Strict"} if strict else {})}
 
 
 def _selectors(where: Where) -> dict[str, str]:
@@ -215,6 +254,13 @@ def _json(body: bytes) -> Json:
     except ValueError:
         return {"message": body[:200].decode(errors="replace")}
     return data if isinstance(data, dict) else {"message": str(data)}
+
+
+def _short(error: Exception) -> str:
+    """An error of a foreign reader in one line; what it says of its own insides helps nobody."""
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    return "not YAML" if isinstance(error, yaml.YAMLError) else "its form is not that of a Config"
 
 
 def _said(error: Exception) -> str:

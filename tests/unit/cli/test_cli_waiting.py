@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+from tests.fakes.object_store import ObjectStore
+
 from forebay.api.kinds import LocalModelCache
-from forebay.cli.waiting import is_ready, transferred
+from forebay.cli.waiting import is_ready, transferred, wait_for_all
+from forebay.errors import Unavailable
 
 
 def cache(**status: object) -> LocalModelCache:
@@ -38,3 +44,30 @@ def test_ready_counts_for_this_generation_only() -> None:
     assert is_ready(cache(conditions=true, observedGeneration=2))
     assert not is_ready(cache(conditions=true, observedGeneration=1))
     assert not is_ready(cache(conditions=[{"type": "Ready", "status": "False"}], observedGeneration=2))
+
+
+def test_what_fails_while_we_wait_ends_the_wait_and_what_had_failed_before_does_not() -> None:
+    old = {"type": "Ready", "status": "False", "reason": "DownloadFailed", "message": "no such model"}
+    new = {**old, "message": "refused", "lastTransitionTime": "2030-01-01T00:00:00Z"}
+    waits = frozenset({"DownloadFailed"})
+
+    async def wait(*states: object, give_up_on: frozenset[str]) -> None:
+        store = ObjectStore()
+        await store.put(cache(conditions=[states[0]]))
+
+        async def change() -> None:
+            for state in states[1:]:
+                await asyncio.sleep(0)
+                await store.put(cache(conditions=[state]))
+
+        await asyncio.gather(
+            change(),
+            wait_for_all(store, [cache()], timeout_s=0.5, give_up_on=give_up_on),  # type: ignore[arg-type]
+        )
+
+    with pytest.raises(Unavailable, match=r"^localmodelcache/m: refused"):
+        asyncio.run(wait(old, new, give_up_on=waits))
+    with pytest.raises(Unavailable, match="not ready after"):
+        asyncio.run(wait(old, give_up_on=waits))
+    with pytest.raises(Unavailable, match="not ready after"):
+        asyncio.run(wait(old, new, give_up_on=frozenset()))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.api.kinds import InferenceService, LocalModelCache, Pod
-from forebay.cli.lookup import kind_named, split
+from forebay.cli.lookup import kind_named, split, targets
 from forebay.cli.manifests import merged, read
 from forebay.cli.models import name_for
 from forebay.cli.output import size
@@ -30,8 +30,18 @@ def test_kind_and_names_are_split() -> None:
     assert split(("lmc", "a", "b")) == (LocalModelCache, ("a", "b"))
     with pytest.raises(Invalid, match="no resource type 'nonsense'"):
         split(("nonsense",))
-    with pytest.raises(Invalid, match="either KIND/NAME or KIND NAME"):
+    with pytest.raises(Invalid, match="either KIND NAME… or KIND/NAME"):
         split(("po/a", "b"))
+
+
+def test_several_kinds_and_names_are_taken_as_kubectl_takes_them() -> None:
+    assert targets(("isvc,po", "a")) == [(InferenceService, ("a",)), (Pod, ("a",))]
+    assert targets(("po/a", "isvc/b", "po/c")) == [(Pod, ("a", "c")), (InferenceService, ("b",))]
+    every = [kind for kind, _ in targets(("all",))]
+    assert Pod in every and len(every) == len(set(every)) > 3
+    for wrong in (("po/",), ("/a",), ("po/a/b",), ("po,",), ("",), ()):
+        with pytest.raises(Invalid):
+            targets(wrong)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +101,7 @@ def test_applying_twice_changes_nothing(wanted: dict[str, object]) -> None:
 def test_manifests_say_what_is_wrong_with_them(tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("a: [1\n")
-    with pytest.raises(Invalid, match="is not YAML"):
+    with pytest.raises(Invalid, match="not YAML"):
         read([str(bad)])
     bad.write_text("kind: Pod\n")
     with pytest.raises(Invalid, match="needs apiVersion and kind"):
