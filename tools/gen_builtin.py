@@ -29,6 +29,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
             ("core", "v1"), ("apps", "v1"), ("batch", "v1"), ("discovery", "v1"), ("coordination", "v1"),
             ("storage", "v1"), ("events", "v1"), ("rbac", "v1"), ("autoscaling", "v1"), ("autoscaling", "v2"),
             ("authorization", "v1"), ("authentication", "v1"), ("policy", "v1"),
+            ("networking", "v1"), ("scheduling", "v1"),
         )
     },
 }  # fmt: skip
@@ -45,6 +46,7 @@ EXTENSIONS_ANY = {"JSON", "JSONSchemaPropsOrArray", "JSONSchemaPropsOrBool", "JS
 IMPORT = re.compile(r'^\s*(?:(\w+)\s+)?"(k8s\.io/[^"]+)"', re.M)
 FIELD = re.compile(r"^\s*(?:(\w+)\s+)?([\w.*\[\]]+)\s+`([^`]*)`")
 CONST = re.compile(r'^\s*(?:const\s+)?\w+\s+(\w+)\s*=\s*"([^"]*)"')
+CONVERTED = re.compile(r'^\s*(?:const\s+)?\w+\s*=\s*(\w+)\((?:"([^"]*)"|[\w.]+)\)$')
 NAMED = re.compile(r"^type (\w+) ([\w.*\[\]]+)$")
 
 
@@ -79,7 +81,7 @@ def sources(name: str) -> list[str]:
 
 def package(name: str) -> Package:
     """Parse one package."""
-    out, marked, values = Package(), set[str](), dict[str, list[str]]()
+    out, marked, values = Package(), set[str](), dict[str, list[str | None]]()
     for text in sources(name):
         imports = {alias or path.rsplit("/", 1)[1]: path for alias, path in IMPORT.findall(text)}
         notes: list[str] = []
@@ -105,10 +107,12 @@ def package(name: str) -> Package:
                     out.aliases[named[1]] = wrapped + _type(named[2], name, imports)
                 if "+enum" in notes:
                     marked.add(named[1])
-            elif (const := CONST.match(line)) is not None:
+            elif (const := CONST.match(line) or CONVERTED.match(line)) is not None:
                 values.setdefault(const[1], []).append(const[2])
             notes = []
-    out.enums = {n: sorted(set(values[n])) for n in marked if n in values}
+    # None stands for a value that another package names: such a list would not be whole.
+    whole = {n: sorted({v for v in found if v is not None}) for n, found in values.items() if None not in found}
+    out.enums = {n: whole[n] for n in marked if n in whole}
     for odd in META_BASIC if name == "meta.v1" else EXTENSIONS_ANY if name == "apiextensions.v1" else ():
         out.structs.pop(odd, None)
     return out

@@ -107,8 +107,22 @@ def test_what_needs_a_container_is_refused_in_a_sentence(k: HomeUnderTest, tmp_p
     assert f"attach {PROCESSES}" in k.refused("attach", pod)
     assert f"exec {PROCESSES}" in k.refused("cp", f"{pod}:/etc/hostname", str(tmp_path / "x"))
     assert f"portforward {PROCESSES}" in k.refused("port-forward", pod, ":80")
-    assert "Metrics API not available" in k.refused("top", "nodes")
-    assert "Metrics API not available" in k.refused("top", "pods")
+
+
+def test_top_shows_what_pods_and_nodes_use(k: HomeUnderTest) -> None:
+    spin = "while :; do :; done"
+    k.kubectl("run", "busy", "--image=any", "--labels=a=b", "--command", "--", "sh", "-c", spin)
+    k.kubectl("wait", "--for=condition=Ready", "pod/busy", "--timeout=30s")
+    row = r"^busy +(\d+)m +\d+Mi *$"
+    eventually(
+        lambda: (found := re.search(row, k.kubectl("top", "pods"), re.M)) and int(found[1]) > 0,
+        what="its CPU",
+    )
+    assert re.search(r"^busy +busy +\d+m", k.kubectl("top", "pod", "busy", "--containers"), re.M)
+    assert "busy" in k.kubectl("top", "pods", "-l", "a=b", "--no-headers", "--sort-by=cpu")
+    assert "No resources found" in k.kubectl("top", "pods", "-l", "a=c", check=False)
+    assert re.search(r"^n2 +\d+m +\d+% +\d+Mi +\d+% *$", k.kubectl("top", "nodes"), re.M)
+    assert '"nobody" not found' in k.refused("top", "pod", "nobody")
 
 
 def test_the_server_tells_of_itself(k: HomeUnderTest) -> None:
@@ -182,7 +196,8 @@ def test_every_kind_is_described_and_explained(k: HomeUnderTest) -> None:
     wrong = [(r, t) for r, t in zip(listed, told, strict=True) if "rror" in t.split("\n")[0] or "panic" in t]
     assert not wrong
     assert "uvicorn" not in k.log(), "the server's own troubles are told in its own words"
-    for resource in set(listed) - {"events.events.k8s.io"}:  # kubectl takes that for fields of core events
+    fields = {"events.events.k8s.io", "pods.metrics.k8s.io", "nodes.metrics.k8s.io"}  # of core kinds, to kubectl
+    for resource in set(listed) - fields:
         assert "KIND:" in k.kubectl("explain", resource, "--recursive"), resource
 
 

@@ -33,6 +33,17 @@ class RoleBinding(Resource, api="rbac.authorization.k8s.io/v1", has_status=False
 class ClusterRole(Resource, api="rbac.authorization.k8s.io/v1", namespaced=False, has_status=False): __slots__ = ()
 class ClusterRoleBinding(Resource, api="rbac.authorization.k8s.io/v1", namespaced=False, has_status=False): __slots__ = ()
 class HorizontalPodAutoscaler(Resource, api="autoscaling/v2", short=("hpa",), categories=("all",)): __slots__ = ()
+class Endpoints(Resource, api="v1", plural="endpoints", has_status=False, short=("ep",)): __slots__ = ()
+class ResourceQuota(Resource, api="v1", short=("quota",)): __slots__ = ()
+class LimitRange(Resource, api="v1", has_status=False, short=("limits",)): __slots__ = ()
+class StatefulSet(Resource, api="apps/v1", has_scale=True, short=("sts",), categories=("all",)): __slots__ = ()
+class CronJob(Resource, api="batch/v1", short=("cj",), categories=("all",)): __slots__ = ()
+class PodDisruptionBudget(Resource, api="policy/v1", short=("pdb",)): __slots__ = ()
+class Ingress(Resource, api="networking.k8s.io/v1", plural="ingresses", short=("ing",)): __slots__ = ()
+class IngressClass(Resource, api="networking.k8s.io/v1", plural="ingressclasses", namespaced=False, has_status=False): __slots__ = ()
+class NetworkPolicy(Resource, api="networking.k8s.io/v1", plural="networkpolicies", has_status=False, short=("netpol",)): __slots__ = ()
+class PriorityClass(Resource, api="scheduling.k8s.io/v1", plural="priorityclasses", namespaced=False, has_status=False, short=("pc",)): __slots__ = ()
+class HorizontalPodAutoscalerV1(Resource, api="autoscaling/v1", kind="HorizontalPodAutoscaler", short=("hpa",), categories=("all",)): __slots__ = ()
 class CustomResourceDefinition(Resource, api="apiextensions.k8s.io/v1", namespaced=False, short=("crd", "crds"), categories=("api-extensions",)): __slots__ = ()
 class LocalModelCache(Resource, api=SERVING, namespaced=False): __slots__ = ()
 class LocalModelNamespaceCache(Resource, api=SERVING): __slots__ = ()
@@ -44,10 +55,16 @@ class ClusterServingRuntime(Resource, api=SERVING, namespaced=False): __slots__ 
 class InferenceService(Resource, api="serving.kserve.io/v1beta1", short=("isvc",)): __slots__ = ()
 # fmt: on
 
+# Stored and served for clients that post them; nothing of the embedded home acts on them.
+STORED: tuple[type[Resource], ...] = (
+    ResourceQuota, LimitRange, StatefulSet, CronJob, PodDisruptionBudget, Ingress, IngressClass, NetworkPolicy,
+    PriorityClass,
+)  # fmt: skip
 CORE: tuple[type[Resource], ...] = (
     Namespace, Node, Pod, Service, Secret, ConfigMap, PersistentVolume, PersistentVolumeClaim, Event, ServiceAccount,
     Deployment, ReplicaSet, DaemonSet, ControllerRevision, Job, EndpointSlice, Lease, StorageClass, EventV1, Role,
     RoleBinding, ClusterRole, ClusterRoleBinding, HorizontalPodAutoscaler, CustomResourceDefinition,
+    Endpoints, HorizontalPodAutoscalerV1, *STORED,
 )  # fmt: skip
 OURS: tuple[type[Resource], ...] = (
     LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup, ClusterStorageContainer,

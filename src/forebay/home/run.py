@@ -16,10 +16,10 @@ from pathlib import Path
 import click
 
 from forebay.api.kinds import Pod
-from forebay.api.meta import Json, Resource
+from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Absent, ForebayError, Unavailable
 from forebay.home import bootstrap, images, pki, tokens
-from forebay.home.apiserver import crds
+from forebay.home.apiserver import crds, usage
 from forebay.home.apiserver.app import create_app
 from forebay.home.apiserver.authn import Authenticator
 from forebay.home.apiserver.context import Api, LogQuery
@@ -27,6 +27,7 @@ from forebay.home.apiserver.serve import listen, serving
 from forebay.home.kubelet.kubelet import Kubelet
 from forebay.home.kubelet.logs import read_logs
 from forebay.home.kubelet.settings import NodeSettings
+from forebay.home.kubelet.stats import Usage
 from forebay.home.lock import DataFolder, read_running
 from forebay.home.settings import HomeSettings
 from forebay.home.workloads import controllers as workload_controllers
@@ -104,6 +105,7 @@ class Home:
         files = pki.ensure(self._data / "pki")
         key = tokens.load_key(self._data / "auth.key")
         api = Api(store, Authenticator(key), self._logs, self._clock)
+        api.registry.post(usage.GROUP, usage.served(self._usage))
         await crds.load(api)
         app = create_app(api)
         await stack.enter_async_context(serving(app, sock, cert=files.cert, key=files.key, stop_s=STOP_API_S))
@@ -158,6 +160,9 @@ class Home:
     async def _stop_when_hurried(self) -> None:
         await self._hurry.wait()
         await asyncio.gather(*(k.stop(0.0) for k in self._kubelets))
+
+    def _usage(self) -> dict[str, dict[Key, dict[str, Usage]]]:
+        return {kubelet.name: kubelet.stats() for kubelet in self._kubelets}
 
     def _logs(self, pod: Pod, query: LogQuery) -> AsyncIterator[bytes]:
         return read_logs(self._data, pod, query)

@@ -20,7 +20,8 @@ FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _NO_GENERATION = {
     "namespaces", "nodes", "services", "secrets", "configmaps", "persistentvolumes", "persistentvolumeclaims",
     "events", "serviceaccounts", "leases", "storageclasses", "roles", "rolebindings", "clusterroles",
-    "clusterrolebindings", "horizontalpodautoscalers", "controllerrevisions",
+    "clusterrolebindings", "horizontalpodautoscalers", "controllerrevisions", "endpoints", "resourcequotas",
+    "limitranges",
 }  # fmt: skip
 _BUILT_IN_GROUPS = {
     "", "apps", "batch", "events.k8s.io", "discovery.k8s.io", "coordination.k8s.io", "storage.k8s.io",

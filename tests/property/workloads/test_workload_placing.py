@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.property.workloads.cluster import Cluster, pod_status, shape, writes
 
 from forebay.api.kinds import (
     ConfigMap,
+    Endpoints,
     EndpointSlice,
     Node,
     PersistentVolume,
@@ -21,6 +23,7 @@ from forebay.api.kinds import (
     Service,
     StorageClass,
 )
+from forebay.api.meta import Json
 from forebay.home.workloads.endpoints import decide as endpoints
 from forebay.home.workloads.garbage import decide as garbage
 from forebay.home.workloads.nodes import decide as nodes
@@ -286,9 +289,16 @@ def slices(cluster: Cluster, *, shuffled: int | None = None) -> tuple[Any, ...]:
     pods = list(cluster.all(Pod))
     if shuffled is not None:
         random.Random(shuffled).shuffle(pods)
+    old = next(iter(cluster.all(Endpoints)), None)
     return endpoints.decide(
-        endpoints.Seen(cluster.one(Service, "s"), tuple(pods), cluster.all(EndpointSlice))
+        endpoints.Seen(cluster.one(Service, "s"), tuple(pods), cluster.all(EndpointSlice), old)
     )  # fmt: skip
+
+
+def lines(endpoints: Iterable[Json], ports: Any) -> set[tuple[str, str]]:
+    """(name of the pod, its ports) of each."""
+    numbers = str([port["port"] for port in ports or ()])
+    return {(one["targetRef"]["name"], numbers) for one in endpoints}
 
 
 @given(services(), st.integers())
@@ -316,6 +326,14 @@ def test_slices_hold_every_running_pod_once_at_its_own_port_and_then_stay_still(
             "serving": ready,
             "terminating": pod.deleting,
         }
+    for side, ready in (("addresses", True), ("notReadyAddresses", False)):
+        new = [
+            lines([e for e in item.raw["endpoints"] if e["conditions"]["ready"] is ready], item.raw["ports"])
+            for item in cluster.all(EndpointSlice)
+        ]
+        subsets = cluster.one(Endpoints, "s").raw["subsets"]
+        old = [lines(one.get(side, ()), one.get("ports")) for one in subsets]
+        assert set().union(*old) == set().union(*new), "the old form says the same"
 
 
 @given(st.sampled_from(["True", "False", "Unknown", None]), st.booleans(), st.booleans(), st.booleans())

@@ -180,6 +180,66 @@ def _definition(raw: Json) -> None:
     _unset(_section(spec, "conversion"), strategy="None")
 
 
+def _stateful_set(raw: Json) -> None:
+    spec = _section(raw, "spec")
+    _unset(spec, replicas=1, revisionHistoryLimit=10, podManagementPolicy="OrderedReady")
+    _unset(_section(spec, "persistentVolumeClaimRetentionPolicy"), whenDeleted="Retain", whenScaled="Retain")
+    strategy = _section(spec, "updateStrategy")
+    _unset(strategy, type="RollingUpdate")
+    if strategy["type"] == "RollingUpdate":
+        _unset(_section(strategy, "rollingUpdate"), partition=0)
+    _template(spec)
+    for claim in spec.get("volumeClaimTemplates") or ():
+        _unset(claim, apiVersion="v1", kind="PersistentVolumeClaim")
+        _claim(claim)
+
+
+def _cron_job(raw: Json) -> None:
+    spec = _section(raw, "spec")
+    _unset(
+        spec,
+        concurrencyPolicy="Allow",
+        suspend=False,
+        successfulJobsHistoryLimit=3,
+        failedJobsHistoryLimit=1,
+    )
+    _template(_section(_section(spec, "jobTemplate"), "spec"))
+
+
+def _limit_range(raw: Json) -> None:
+    for item in _section(raw, "spec").get("limits") or ():
+        if item.get("type") != "Container":
+            continue
+        default = {**(item.get("max") or {}), **(item.get("default") or {})}
+        request = {**(item.get("min") or {}), **default, **(item.get("defaultRequest") or {})}
+        item.update({k: v for k, v in (("default", default), ("defaultRequest", request)) if v})
+
+
+def _endpoints(raw: Json) -> None:
+    for subset in raw.get("subsets") or ():
+        for port in subset.get("ports") or ():
+            _unset(port, protocol="TCP")
+
+
+def _network_policy(raw: Json) -> None:
+    spec = _section(raw, "spec")
+    if not spec.get("policyTypes"):
+        spec["policyTypes"] = ["Ingress", *(["Egress"] if spec.get("egress") else [])]
+    for rule in [*(spec.get("ingress") or ()), *(spec.get("egress") or ())]:
+        for port in rule.get("ports") or ():
+            _unset(port, protocol="TCP")
+
+
+def _ingress_class(raw: Json) -> None:
+    parameters = (raw.get("spec") or {}).get("parameters")
+    if isinstance(parameters, dict):
+        _unset(parameters, scope="Cluster")
+
+
+def _priority_class(raw: Json) -> None:
+    _unset(raw, preemptionPolicy="PreemptLowerPriority")
+
+
 _DEFAULTS: dict[type[Resource], Callable[[Json], None]] = {
     kinds.Pod: _pod,
     kinds.Deployment: _deployment,
@@ -198,4 +258,11 @@ _DEFAULTS: dict[type[Resource], Callable[[Json], None]] = {
     kinds.RoleBinding: _role_binding,
     kinds.ClusterRoleBinding: _role_binding,
     kinds.CustomResourceDefinition: _definition,
+    kinds.StatefulSet: _stateful_set,
+    kinds.CronJob: _cron_job,
+    kinds.LimitRange: _limit_range,
+    kinds.Endpoints: _endpoints,
+    kinds.NetworkPolicy: _network_policy,
+    kinds.IngressClass: _ingress_class,
+    kinds.PriorityClass: _priority_class,
 }

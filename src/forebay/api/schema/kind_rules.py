@@ -14,11 +14,20 @@ from typing import Any
 
 from forebay.api import kinds, quantity
 from forebay.api.meta import Json, Resource
-from forebay.api.schema import causes, names
+from forebay.api.schema import causes, names, stored_rules
 from forebay.api.schema.causes import Cause
 from forebay.api.schema.crd import crd_trouble
 from forebay.api.schema.pod_rules import port_name, port_number
-from forebay.api.schema.workload_rules import daemon_set, deployment, job, pod, replica_set, same
+from forebay.api.schema.workload_rules import (
+    cron_job,
+    daemon_set,
+    deployment,
+    job,
+    pod,
+    replica_set,
+    same,
+    stateful_set,
+)
 from forebay.errors import Invalid
 
 DATA_BYTES_MAX = 1024 * 1024
@@ -291,4 +300,11 @@ RULES: dict[type[Resource], Test] = {
     kinds.StorageClass: _storage_class,
     kinds.EndpointSlice: _slice,
     kinds.CustomResourceDefinition: _definition,
+    kinds.StatefulSet: stateful_set,
+    kinds.CronJob: cron_job,
+    kinds.PodDisruptionBudget: stored_rules.budget,
+    kinds.PriorityClass: stored_rules.priority_class,
+    kinds.Ingress: stored_rules.ingress,
+    kinds.IngressClass: stored_rules.ingress_class,
+    kinds.LimitRange: stored_rules.limit_range,
 }

@@ -26,12 +26,13 @@ PACKAGE_OF_GROUP = {
     "coordination.k8s.io": "coordination", "storage.k8s.io": "storage", "events.k8s.io": "events",
     "rbac.authorization.k8s.io": "rbac", "autoscaling": "autoscaling", "authorization.k8s.io":
     "authorization", "authentication.k8s.io": "authentication", "policy": "policy", "apiextensions.k8s.io":
-    "apiextensions", "meta.k8s.io": "meta",
+    "apiextensions", "meta.k8s.io": "meta", "networking.k8s.io": "networking", "scheduling.k8s.io":
+    "scheduling",
 }  # fmt: skip
 _PACKAGES = {
     "core.v1", "apps.v1", "batch.v1", "discovery.v1", "coordination.v1", "storage.v1", "events.v1", "rbac.v1",
     "autoscaling.v1", "autoscaling.v2", "authorization.v1", "authentication.v1", "policy.v1",
-    "apiextensions.v1", "meta.v1",
+    "apiextensions.v1", "meta.v1", "networking.v1", "scheduling.v1",
 }  # fmt: skip
 _GO_NAMES = {
     "s": "string", "b": "bool", "i": "int32", "l": "int64", "f": "float64", "y": "[]uint8",

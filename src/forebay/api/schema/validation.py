@@ -28,7 +28,7 @@ _ORDERS = {
     "TerminationMessagePolicy": ("File", "FallbackToLogsOnError"),
     "DNSPolicy": ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"),
 }
-_ELSEWHERE = ("DeploymentStrategyType",)  # said by the rules of its kind, on another path
+_ELSEWHERE = ("DeploymentStrategyType", "PodManagementPolicyType")  # said by the rules of their kinds
 
 
 def validate(raw: Json, old: Json | None, kind: type[Resource]) -> list[Cause]:

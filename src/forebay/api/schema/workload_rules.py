@@ -18,6 +18,7 @@ from forebay.api.schema.pod_rules import pod_spec
 from forebay.errors import Invalid
 
 IMMUTABLE = "field is immutable"
+_CRON_NAME_MAX = 52  # eleven less than a label may have: the name of a job gets a suffix
 NOT_NEGATIVE = "must be greater than or equal to 0"
 _PERCENT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', "
 
@@ -183,6 +184,29 @@ def daemon_set(raw: Json, old: Json | None) -> Iterator[Cause]:
     yield from same(raw, old, "spec.selector")
 
 
+_CLAIMED = (
+    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
+)  # fmt: skip
+
+
+def stateful_set(raw: Json, old: Json | None) -> Iterator[Cause]:
+    """Everything wrong with a stateful set beyond its metadata."""
+    yield from _workload(raw, "statefulset")
+    policy = raw["spec"].get("podManagementPolicy")
+    if policy not in ("OrderedReady", "Parallel"):
+        yield causes.invalid("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'")
+    if old is None:
+        return
+    was, now = ({k: v for k, v in one["spec"].items() if k not in _CLAIMED} for one in (old, raw))
+    if was != now:
+        *first, last = (f"'{name}'" for name in _CLAIMED)
+        told = (
+            f"updates to statefulset spec for fields other than {', '.join(first)} and {last} are forbidden"
+        )
+        yield causes.forbidden("spec", told)
+
+
 def job(raw: Json, old: Json | None) -> Iterator[Cause]:
     """Everything wrong with a job beyond its metadata."""
     spec = raw["spec"]
@@ -203,12 +227,7 @@ def job(raw: Json, old: Json | None) -> Iterator[Cause]:
     if not _matches(spec.get("selector"), labels):
         told = "`selector` does not match template `labels`"
         yield causes.invalid("spec.template.metadata.labels", labels or None, told)
-    yield from _template(template, "spec.template")
-    policy, path = (template.get("spec") or {}).get("restartPolicy"), "spec.template.spec.restartPolicy"
-    if policy in ("Always", "", None):
-        yield causes.required(path, 'valid values: "OnFailure", "Never"')
-    elif policy not in ("OnFailure", "Never"):
-        yield causes.unsupported(path, policy, ("OnFailure", "Never"))
+    yield from _ending_template(template, "spec.template")
     if old is not None:
         if spec.get("completionMode") != "Indexed":
             yield from same(raw, old, "spec.completions")
@@ -217,6 +236,35 @@ def job(raw: Json, old: Json | None) -> Iterator[Cause]:
             yield from same(raw, old, "spec.template")
         for field in ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy"):
             yield from same(raw, old, f"spec.{field}")
+
+
+def _ending_template(template: Json, path: str) -> Iterator[Cause]:
+    """The template of pods that come to an end."""
+    yield from _template(template, path)
+    policy, path = (template.get("spec") or {}).get("restartPolicy"), f"{path}.spec.restartPolicy"
+    if policy in ("Always", "", None):
+        yield causes.required(path, 'valid values: "OnFailure", "Never"')
+    elif policy not in ("OnFailure", "Never"):
+        yield causes.unsupported(path, policy, ("OnFailure", "Never"))
+
+
+def cron_job(raw: Json, old: Json | None) -> Iterator[Cause]:
+    """Everything wrong with a cron job beyond its metadata."""
+    spec, name = raw["spec"], str(raw["metadata"].get("name", ""))
+    schedule = str(spec.get("schedule") or "")
+    if not schedule:
+        yield causes.required("spec.schedule")
+    elif not schedule.startswith("@") and len(schedule.split()) != 5:
+        count = len(schedule.split())
+        told = f"expected exactly 5 fields, found {count}: [{schedule}]"
+        yield causes.invalid("spec.schedule", schedule, told)
+    yield from _not_negative(
+        spec, "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"
+    )
+    template = ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template") or {}
+    yield from _ending_template(template, "spec.jobTemplate.spec.template")
+    if len(name) > _CRON_NAME_MAX:
+        yield causes.invalid("metadata.name", name, f"must be no more than {_CRON_NAME_MAX} characters")
 
 
 def _generated_selector(raw: Json) -> Iterator[Cause]:

@@ -17,6 +17,7 @@ from forebay.errors import ForebayError
 from forebay.home.apiserver import (
     authz,
     discovery,
+    health,
     logs,
     output,
     patch,
@@ -58,7 +59,6 @@ _SPECIAL: dict[tuple[str, str], dict[str, Verb]] = {
     ("namespaces", "finalize"): {"update": subresources.finalize},
 }
 _NOT_HERE = {"exec", "attach", "portforward", "proxy", "ephemeralcontainers"}
-_HEALTH = ("/healthz", "/livez", "/readyz")
 
 
 def create_app(api: Api) -> Server:
@@ -127,7 +127,7 @@ class Server:
             ask = authz.Ask(op.verb, op.group, op.resource, op.subresource, op.namespace, op.name)
         else:
             ask = authz.Ask(op.verb, path=op.path)
-        if not op.is_resource and op.path in (*_HEALTH, "/version"):
+        if not op.is_resource and (op.path == "/version" or health.is_health(op.path)):
             return
         if not authz.allowed(user, ask):
             about = About(op.group, op.resource, "", op.name)
@@ -137,8 +137,10 @@ class Server:
         if op.verb not in ("get", "head"):
             raise no_such_method()
         path = op.path.rstrip("/") or "/"
-        if path.startswith(_HEALTH):
-            return PlainTextResponse("ok")
+        if health.is_health(path):
+            stopping = self.api.stopping.is_set()
+            checks = {"ping": True, "store": self.api.store.revision().isdigit(), "shutdown": not stopping}
+            return health.answer(path, request.query_params, checks)
         if path == "/version":
             return output.respond(discovery.VERSION)
         if path == "/openapi/v3":
@@ -158,7 +160,7 @@ class Server:
         found: Json | None = None
         match path.strip("/").split("/"):
             case [""]:
-                found = {"paths": ["/api", "/apis", "/openapi/v3", "/version", *_HEALTH]}
+                found = {"paths": ["/api", "/apis", "/openapi/v3", "/version", *health.ROOTS]}
             case ["api"]:
                 found = discovery.core_versions(request.headers.get("host", ""))
             case ["apis"]:
@@ -186,6 +188,8 @@ class Server:
         call = Call(self.api, op, served, user, Query(dict(request.query_params)), form, request)
         if served.deprecated:
             call.warnings.append(served.deprecated)
+        if served.inert and op.verb in ("create", "update") and not op.subresource:
+            call.warnings.append(served.inert)
         return await verb(call)
 
 
@@ -201,7 +205,9 @@ def _verb(op: Operation, served: Served) -> Verb:
         told = f"{sub} is not supported by this server: its pods are groups of processes on this machine"
         raise Refusal("NotImplemented", told)
     table: dict[str, Verb] | None = None
-    if not sub:
+    if served.virtual is not None and not sub:
+        table = dict.fromkeys(served.verbs, served.virtual)
+    elif not sub:
         table = _VERBS
     elif sub == "status" and served.kind.has_status:
         table = _OF_STATUS

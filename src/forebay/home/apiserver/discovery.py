@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from forebay.api.meta import Json, Resource
 from forebay.home.apiserver import reviews
-from forebay.home.apiserver.registry import BODY_VERBS, Registry, Served
+from forebay.home.apiserver.registry import Registry, Served
 
 VERSION: Json = {
     "major": "1", "minor": "34", "gitVersion": "v1.34.4+forebay", "gitCommit": "", "gitTreeState": "clean",
@@ -85,7 +85,7 @@ def _resource(served: Served) -> Json:
     return {
         "resource": kind.plural, "responseKind": _gvk((kind.group, kind.version, kind.kind)),
         "scope": "Namespaced" if kind.namespaced else "Cluster", "singularResource": kind.singular,
-        "verbs": list(BODY_VERBS), **_names(kind), **({"subresources": subs} if subs else {}),
+        "verbs": list(served.verbs), **_names(kind), **({"subresources": subs} if subs else {}),
     }  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def resources(registry: Registry, group: str, version: str) -> Json | None:
         kind = served.kind
         rows.append({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
-            "kind": kind.kind, "verbs": list(BODY_VERBS), **_names(kind),
+            "kind": kind.kind, "verbs": list(served.verbs), **_names(kind),
         })  # fmt: skip
         for name, (verbs, body) in subresources(served).items():
             foreign = {} if body[:2] == (group, version) else {"group": body[0], "version": body[1]}

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
 
 from forebay.api import kinds
 from forebay.api.meta import Json, Resource
 from forebay.api.schema import is_builtin
-from forebay.home.apiserver import events
+from forebay.home.apiserver import autoscalers, events
+
+if TYPE_CHECKING:
+    from forebay.home.apiserver.context import Call
 
 BODY_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -23,7 +29,9 @@ class Served:
     """One kind under one group and version.
 
     `stored` is the kind under which the store keeps it; `to_wire` and `from_wire` turn one form into the
-    other (the two groups of Event share their objects). `deprecated` is a warning for every answer, or "".
+    other (the two groups of Event share their objects). `deprecated` is a warning for every answer, or "";
+    `inert` one for every object that is made or changed, of a kind that is stored and no more. `virtual`
+    answers get and list, and nothing else is offered, of a kind that nobody stores.
     """
 
     kind: type[Resource]
@@ -31,6 +39,13 @@ class Served:
     to_wire: Callable[[Json], Json] = _same
     from_wire: Callable[[Json], Json] = _same
     deprecated: str = ""
+    inert: str = ""
+    virtual: Callable[[Call], Awaitable[Response]] | None = None
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """What is offered on the kind itself."""
+        return BODY_VERBS if self.virtual is None else ("get", "list")
 
     @property
     def builtin(self) -> bool:
@@ -43,10 +58,27 @@ class Served:
         return (*(("status",) if self.kind.has_status else ()), *(("scale",) if self.kind.has_scale else ()))
 
 
+_ROLES = (kinds.Role, kinds.RoleBinding, kinds.ClusterRole, kinds.ClusterRoleBinding)
+_ROLES_ARE_FIXED = "stored, and grants nothing: who may do what is fixed in this home"
+_OLD_ENDPOINTS = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+
+
 def _builtin(kind: type[Resource]) -> Served:
     if kind is kinds.EventV1:
         return Served(kind, kinds.Event, events.to_v1, events.from_v1)
-    return Served(kind, kind)
+    inert = _inert(kind)
+    if kind is kinds.HorizontalPodAutoscalerV1:
+        stored = kinds.HorizontalPodAutoscaler
+        return Served(kind, stored, autoscalers.to_v1, autoscalers.from_v1, inert=inert)
+    return Served(kind, kind, deprecated=_OLD_ENDPOINTS if kind is kinds.Endpoints else "", inert=inert)
+
+
+def _inert(kind: type[Resource]) -> str:
+    if kind in _ROLES:
+        return _ROLES_ARE_FIXED
+    scalers = (kinds.HorizontalPodAutoscaler, kinds.HorizontalPodAutoscalerV1)
+    told = f"this {kind.kind} is stored, and nothing in this home acts on it"
+    return told if kind in (*kinds.STORED, *scalers) else ""
 
 
 class Registry:

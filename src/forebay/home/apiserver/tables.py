@@ -13,7 +13,8 @@ from typing import Any
 
 from forebay.api import crds, kinds
 from forebay.api.meta import Json, Resource
-from forebay.home.apiserver.printers import cluster, pods, storage, workloads
+from forebay.home.apiserver import autoscalers
+from forebay.home.apiserver.printers import cluster, pods, storage, stored, workloads
 from forebay.home.apiserver.printers.jsonpath import find
 from forebay.home.apiserver.printers.words import Row, age, columns, moment, since
 
@@ -43,6 +44,20 @@ _BUILT_IN: dict[type[Resource], tuple[tuple[str, ...], Row]] = {
     kinds.RoleBinding: (cluster.BINDING, cluster.binding),
     kinds.ClusterRoleBinding: (cluster.BINDING, cluster.binding),
     kinds.CustomResourceDefinition: (cluster.CREATED, cluster.created),
+    kinds.HorizontalPodAutoscalerV1: (
+        workloads.AUTOSCALER,
+        lambda raw, now: workloads.autoscaler(autoscalers.from_v1(raw), now),
+    ),
+    kinds.Endpoints: (stored.ENDPOINTS, stored.endpoints),
+    kinds.StatefulSet: (stored.STATEFUL_SET, stored.stateful_set),
+    kinds.CronJob: (stored.CRON_JOB, stored.cron_job),
+    kinds.PodDisruptionBudget: (stored.BUDGET, stored.budget),
+    kinds.ResourceQuota: (stored.QUOTA, stored.quota),
+    kinds.LimitRange: (stored.LIMIT_RANGE, cluster.created),
+    kinds.Ingress: (stored.INGRESS, stored.ingress),
+    kinds.IngressClass: (stored.INGRESS_CLASS, stored.ingress_class),
+    kinds.NetworkPolicy: (stored.NETWORK_POLICY, stored.network_policy),
+    kinds.PriorityClass: (stored.PRIORITY_CLASS, stored.priority_class),
 }
 _AGE: Json = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
 

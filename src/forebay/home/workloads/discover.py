@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from forebay.api.kinds import ALL, CustomResourceDefinition, EventV1
+from forebay.api.kinds import ALL, CustomResourceDefinition, EventV1, HorizontalPodAutoscalerV1
 from forebay.api.meta import Resource, dynamic_kind
 from forebay.store.protocol import Store
 
-BUILT_IN = tuple(kind for kind in ALL if kind is not EventV1)  # the same events under a second name
+_SECOND_NAMES = (EventV1, HorizontalPodAutoscalerV1)  # of objects that another kind lists
+BUILT_IN = tuple(kind for kind in ALL if kind not in _SECOND_NAMES)
 
 
 async def kinds(store: Store) -> tuple[type[Resource], ...]:

@@ -1,8 +1,8 @@
-"""Reads and writes for EndpointSlices."""
+"""Reads and writes for EndpointSlices and Endpoints."""
 
 from __future__ import annotations
 
-from forebay.api.kinds import EndpointSlice, Pod, Service
+from forebay.api.kinds import Endpoints, EndpointSlice, Pod, Service
 from forebay.api.meta import Key
 from forebay.home.workloads.actions import carry_out
 from forebay.home.workloads.endpoints.decide import MANAGED_BY, MANAGER, SERVICE_NAME, Seen, decide
@@ -23,16 +23,20 @@ class EndpointsController:
             Watch(Service, wakes=namespace_of),
             Watch(Pod, wakes=namespace_of),
             Watch(EndpointSlice, wakes=namespace_of),
+            Watch(Endpoints, wakes=namespace_of),
         )
 
     async def reconcile(self, key: Key) -> float | None:
-        services = (await self._store.list(Service, Where(namespace=key.namespace))).items
+        here = Where(namespace=key.namespace)
+        services = (await self._store.list(Service, here)).items
         if not services:
             return None
-        pods = (await self._store.list(Pod, Where(namespace=key.namespace))).items
-        slices = (await self._store.list(EndpointSlice, Where(namespace=key.namespace))).items
+        pods = (await self._store.list(Pod, here)).items
+        slices = (await self._store.list(EndpointSlice, here)).items
+        old = {item.name: item for item in (await self._store.list(Endpoints, here)).items}
         for service in services:
-            actions = decide(Seen(service, _selected(service, pods), _made_for(service, slices)))
+            found = _selected(service, pods), _made_for(service, slices), old.get(service.name)
+            actions = decide(Seen(service, *found))
             await carry_out(self._store, actions, component=self.name, clock=self._clock)
         return None
 

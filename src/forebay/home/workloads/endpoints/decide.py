@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forebay.api.kinds import EndpointSlice, Pod, Service
+from forebay.api.kinds import Endpoints, EndpointSlice, Pod, Service
 from forebay.api.meta import Json
 from forebay.home.workloads import pods as p
 from forebay.home.workloads.actions import Action, Create, Delete, Update
+from forebay.home.workloads.endpoints.mirror import mirrored
 
 PORTS = "forebay.dev/ports"
 MANAGER = "endpointslice-controller.k8s.io"
@@ -21,15 +22,19 @@ Ports = tuple[tuple[str, str, int], ...]  # (name, protocol, port)
 
 @dataclass(frozen=True)
 class Seen:
-    """A Service, the pods that its selector matches, and the slices we made for it."""
+    """A Service, the pods that its selector matches, the slices we made for it, and the old form of them."""
 
     service: Service
     pods: tuple[Pod, ...]
     slices: tuple[EndpointSlice, ...]
+    endpoints: Endpoints | None = None
 
 
 def decide(seen: Seen) -> tuple[Action, ...]:
-    """One slice per distinct set of ports (at most 100 endpoints each); what is no longer wanted goes."""
+    """One slice per distinct set of ports (at most 100 endpoints each); what is no longer wanted goes.
+
+    The old Endpoints say the same.
+    """
     if not seen.service.spec.get("selector") or seen.service.spec.get("type") == "ExternalName":
         return ()
     if seen.service.deleting:
@@ -42,7 +47,9 @@ def decide(seen: Seen) -> tuple[Action, ...]:
             actions.append(Create(item))
         elif not _same(have[name], item):
             actions.append(Update(_merged(have[name], item)))
-    return (*actions, *(Delete(item) for name, item in sorted(have.items()) if name not in wanted))
+    actions += [Delete(item) for name, item in sorted(have.items()) if name not in wanted]
+    slices = [item for _, item in sorted(wanted.items())]
+    return (*actions, *mirrored(seen.service, slices, seen.endpoints))
 
 
 def _wanted(seen: Seen) -> list[EndpointSlice]:
