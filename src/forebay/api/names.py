@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 
 NAME_MAX = 63
-SCHEMES = ("hf", "s3", "gs", "http", "https", "file", "oci", "oci+fetch", "oci+native", "az", "azure", "hdfs",
-           "webhdfs", "modelscope")  # fmt: skip
-"""URI schemes that a model may be downloaded from; further ones come with a ClusterStorageContainer."""
+PULLED = ("hf", "s3", "gs", "http", "https", "file", "oci", "oci+fetch", "oci+native", "az", "azure")
+"""URI schemes that our downloader has a source for."""
+SCHEMES = (*PULLED, "hdfs", "webhdfs", "modelscope")
+"""URI schemes that KServe knows; further ones come with a ClusterStorageContainer."""
 
 SYSTEM_NAMESPACE = "kserve"
 JOB_NAMESPACE = "kserve-localmodel-jobs"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from forebay.api import names
 from forebay.api.kinds import ClusterStorageContainer
 from forebay.api.meta import Json
 
@@ -63,6 +64,18 @@ def named(
 def is_ours(image: str) -> bool:
     """Whether the image is our downloader (or one that our table maps to it), which knows the cache."""
     return _OURS.fullmatch(image) is not None
+
+
+def sourceless(image: str, uri: str) -> str:
+    """Why the downloader has no source for the URI, or "". What other people's images can, we do not know."""
+    scheme = names.scheme_of(uri)
+    if not is_ours(image) or scheme in names.PULLED:
+        return ""
+    known = ", ".join(f"{name}://" for name in names.PULLED)
+    return (
+        f"there is no source for {scheme}:// URIs; copy the model to one of {known}, or give a "
+        f"ClusterStorageContainer that supports {scheme}:// an image of your own that downloads from there"
+    )
 
 
 def without_secrets(container: Json) -> Json:

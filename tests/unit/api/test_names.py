@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forebay.api import names
+from forebay.sources.table import SOURCES
 
 KEYS = {
     "hf://meta-llama/meta-llama-3-8b-instruct": "c277d78a31bc6624",
@@ -73,3 +74,8 @@ def test_label_values_are_hashed_only_where_labels_could_not_hold_them() -> None
     assert names.label_value("iris.v1") == "iris.v1"
     assert len(names.label_value("m" * 64)) == 63
     assert names.label_value("m" * 64) != names.label_value("m" * 65)
+
+
+def test_the_schemes_that_are_pulled_are_those_that_have_a_source() -> None:
+    assert set(names.PULLED) == set(SOURCES)
+    assert set(names.PULLED) < set(names.SCHEMES)

@@ -154,6 +154,43 @@ async def test_a_group_without_a_folder_is_told_on_the_group_and_on_its_caches(t
         assert await world.names(kinds.Job, JOBS) == ["iris-a"]
 
 
+@pytest.mark.parametrize("uri", ["hdfs://host/m", "webhdfs://host/m", "modelscope://owner/m"])
+async def test_a_scheme_without_a_source_is_told_at_once_and_nothing_is_tried(
+    tmp_path: Path, uri: str
+) -> None:
+    async with World(tmp_path) as world:
+        await prepared(world, cached=False)
+        await world.apply(CACHE.format(name="iris", uri=uri, groups="gpu1"))
+        await world.settle()
+        world.clock.pass_s(3600)
+        await world.settle()
+        cache = await world.get(kinds.LocalModelCache, "iris")
+        assert condition(cache, "Ready")["reason"] == "NoSource"
+        assert f"no source for {uri.partition(':')[0]}://" in condition(cache, "Ready")["message"]
+        assert await world.names(kinds.Job, JOBS) == []
+        told = [e.raw for e in (await world.store.list(kinds.Event)).items if e.raw["reason"] == "NoSource"]
+        assert len(told) == 1 and int(told[0].get("count") or 1) == 1
+
+        pulls = "serving.kserve.io/disable-localmodel: 'true'"
+        await world.apply(SERVICE.format(name="svc", uri=uri, notes=pulls))
+        await world.settle()
+        service = await world.get(kinds.InferenceService, "svc", "default")
+        assert "there is no source for" in condition(service, "Ready")["message"]
+        assert await world.names(kinds.Deployment, "default") == []
+
+        own = kinds.ClusterStorageContainer.new(
+            "own",
+            spec={
+                "container": {"name": "c", "image": "mine/fetch:1"},
+                "supportedUriFormats": [{"prefix": uri[:7]}],
+                "workloadType": "localModelDownloadJob",
+            },
+        )
+        await world.store.create(own)
+        await world.settle()
+        assert await world.names(kinds.Job, JOBS) == ["iris-a"]
+
+
 async def test_the_agents_reason_is_told_and_not_the_jobs(tmp_path: Path) -> None:
     """The Job is over a moment before the agent has said why."""
     async with World(tmp_path) as world:

@@ -10,6 +10,7 @@ from forebay.api.kinds import Deployment, PersistentVolumeClaim
 from forebay.api.meta import Json, Resource
 from forebay.api.states import FailureReason
 from forebay.control.actions import Action, Create, Note, Replace, delete
+from forebay.control.containers import sourceless
 from forebay.control.inferenceservice import children
 from forebay.control.inferenceservice.model import PLAN_NOTE, ROLLOUT_NOTE, Plan, Seen, plan_of
 from forebay.control.inferenceservice.pods import begun
@@ -95,7 +96,9 @@ def _problem(seen: Seen, predictor: Predictor, source: Source, plan: Plan, templ
         chosen = initializer(seen, predictor, plan)
         if isinstance(chosen, str):
             return chosen
-        return pull_credentials(seen).problem or seen.trust.problem
+        image = (chosen.spec.get("container") or {}).get("image") if chosen is not None else ""
+        why = sourceless(str(image or seen.settings.initializer_image), plan.uri)
+        return why or pull_credentials(seen).problem or seen.trust.problem
     if plan.mode == "claim" and not plan.claim:
         return f"{plan.uri}: no claim is named; write pvc://<claim>/<path>"
     taken = seen.deployment is not None and seen.deployment.controller_uid() != seen.service.uid

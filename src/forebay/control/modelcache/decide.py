@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 from forebay.api import names
 from forebay.api.affinity import ready
-from forebay.api.conditions import Condition, merged, no
+from forebay.api.conditions import find, merged, no
 from forebay.api.kinds import Job, LocalModelNode, Node, Secret
 from forebay.api.meta import Json, Resource
 from forebay.api.states import NodeState
-from forebay.control.actions import Action, Create, Replace, delete
+from forebay.control.actions import Action, Create, Note, Replace, delete
 from forebay.control.modelcache.job import credentials_name
 from forebay.control.modelcache.launches import download_pair, launches_of, made, start
 from forebay.control.modelcache.model import NodeView, Seen, finished
 from forebay.control.modelcache.placement import assigned, dropped, entry_actions, holding, view_of
 from forebay.control.modelcache.status import notes, status
+from forebay.control.modelcache.trouble import blocked, pathless, trouble
 from forebay.control.reading import CORRECTED_S, LOOK_S
-from forebay.control.volumes import claim, download_volume, root_path
+from forebay.control.volumes import claim, download_volume
 from forebay.control.when import epoch_s, rfc3339
 
 FAREWELL_S = 60.0  # how long a deleted cache waits for agents to let go of its files
@@ -43,14 +44,14 @@ def decide(seen: Seen) -> Decision:
         return Decision((Replace(marked),))
     homes = assigned(seen)
     views = tuple(view_of(seen, node, homes[node.name]) for node in _sorted(seen.nodes) if node.name in homes)
-    trouble = _trouble(seen, homes)
+    why_not = trouble(seen, homes)
     active = seen.settings.enabled and not seen.job_namespace_missing
-    able = active and not (seen.credentials.problem or seen.trust.problem or _pathless(seen))
+    able = active and blocked(seen) is None
     launches, due = launches_of(seen, views) if able else ([], {})
     actions: list[Action] = []
     if active:
         actions += entry_actions(seen, homes)
-        actions += _volumes(seen, set(homes.values()) - _pathless(seen))
+        actions += _volumes(seen, set(homes.values()) - pathless(seen))
     if launches:
         actions += seen.trust.copying()
     for launch in launches:
@@ -59,57 +60,13 @@ def decide(seen: Seen) -> Decision:
         actions += [delete(j) for j in seen.jobs if not finished(j) and not j.deleting]
     actions += _leftovers(seen, homes)
     actions += notes(seen, views)
-    return Decision(tuple(actions), status(seen, views, due, trouble), _next_look(seen, views, due))
+    if why_not is not None and why_not.reason == "NoSource" != find(seen.cache, "Ready").get("reason"):
+        actions.append(Note("NoSource", why_not.message, warning=True))
+    return Decision(tuple(actions), status(seen, views, due, why_not), _next_look(seen, views, due))
 
 
 def _sorted(items: Sequence[Node]) -> list[Node]:
     return sorted(items, key=lambda item: item.name)
-
-
-def _trouble(seen: Seen, homes: Mapping[str, str]) -> Condition | None:
-    if not seen.settings.enabled:
-        return no(
-            "Ready",
-            "Disabled",
-            f"localModel.enabled is false in ConfigMap {names.CONFIG_MAP}; set it to true",
-        )
-    absent = [g for g in seen.group_names if g not in seen.groups]
-    if absent:
-        return no(
-            "Ready",
-            "NodeGroupNotFound",
-            f"LocalModelNodeGroup {', '.join(absent)} does not exist; create it "
-            "or take it out of spec.nodeGroups",
-        )
-    if pathless := _pathless(seen):
-        return no(
-            "Ready",
-            "NodeGroupIncomplete",
-            f"persistentVolumeSpec of LocalModelNodeGroup {', '.join(sorted(pathless))} names no folder; "
-            "give it local.path or hostPath.path",
-        )
-    if seen.job_namespace_missing:
-        where = seen.settings.job_namespace
-        return no(
-            "Ready", "JobNamespaceMissing", f"namespace {where} for the downloads is missing; create it"
-        )
-    if seen.credentials.problem:
-        return no("Ready", "CredentialsMissing", seen.credentials.problem)
-    if seen.trust.problem:
-        return no("Ready", "CaBundleMissing", seen.trust.problem)
-    if not homes:
-        return no(
-            "Ready",
-            "NoMatchingNode",
-            "no node matches nodeAffinity.required of the groups "
-            f"{', '.join(seen.group_names)}; label a node or correct the groups",
-        )
-    return None
-
-
-def _pathless(seen: Seen) -> set[str]:
-    """Groups whose volumes would have no folder: nothing can be downloaded for them."""
-    return {name for name, group in seen.groups.items() if not root_path(group)}
 
 
 # --- volumes

@@ -64,6 +64,11 @@ def download(seen: Seen, launch: Launch) -> tuple[Job, Secret | None]:
     return _job(seen, launch, container, volumes), secret
 
 
+def sourceless(seen: Seen) -> str:
+    """Why no download of this cache could ever succeed, or ""."""
+    return containers.sourceless(str(_base(seen).get("image") or ""), seen.uri)
+
+
 def inputs(seen: Seen) -> str:
     """Digest of what a download would start with now: its container and the versions of the Secrets it reads.
 
