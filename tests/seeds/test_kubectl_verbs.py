@@ -188,6 +188,21 @@ def test_pods_run_and_go_at_once_and_events_are_watched(k: HomeUnderTest) -> Non
     eventually(lambda: k.kubectl("get", "pods", "-o", "name") == "", what="no pod left")
 
 
+def test_events_of_one_second_stand_in_the_order_in_which_they_happened(k: HomeUnderTest) -> None:
+    for number in range(4):  # more events than a sort that keeps the order of equals by accident
+        k.kubectl("run", f"p{number}", "--image=any", "--command", "--", "sleep", "600")
+    k.kubectl("wait", "--for=condition=Ready", "pods", "--all", "--timeout=30s")
+    steps = ["Scheduled", "Pulled", "Created", "Started"]
+    for words in (("events",), ("get", "events", "--sort-by=.lastTimestamp")):
+        rows = [line.split() for line in k.kubectl(*words, "--no-headers").splitlines()]
+        assert len(rows) >= 4 * len(steps)
+        for number in range(4):
+            told = [row[2] for row in rows if row[3].lower() == f"pod/p{number}"]
+            assert [one for one in told if one in steps] == steps, words
+    told = k.kubectl("describe", "pod", "p0")
+    assert re.search(r"Scheduled[^$]*Pulled[^$]*Created[^$]*Started", told)
+
+
 def test_every_kind_is_described_and_explained(k: HomeUnderTest) -> None:
     deployed(k)
     listed = k.kubectl("api-resources", "--verbs=list", "-o", "name").split()
@@ -196,7 +211,11 @@ def test_every_kind_is_described_and_explained(k: HomeUnderTest) -> None:
     wrong = [(r, t) for r, t in zip(listed, told, strict=True) if "rror" in t.split("\n")[0] or "panic" in t]
     assert not wrong
     assert "uvicorn" not in k.log(), "the server's own troubles are told in its own words"
-    fields = {"events.events.k8s.io", "pods.metrics.k8s.io", "nodes.metrics.k8s.io"}  # of core kinds, to kubectl
+    fields = {
+        "events.events.k8s.io",
+        "pods.metrics.k8s.io",
+        "nodes.metrics.k8s.io",
+    }  # of core kinds, to kubectl
     for resource in set(listed) - fields:
         assert "KIND:" in k.kubectl("explain", resource, "--recursive"), resource
 

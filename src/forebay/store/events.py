@@ -70,6 +70,6 @@ def _event(about: Resource, type_: str, reason: str, message: str, *, component:
         name, about.namespace or "default",
         involvedObject=involved, reason=reason, message=message, type=type_,
         source={"component": component}, reportingComponent=component, reportingInstance=component,
-        action=reason, eventTime=rfc3339_micro(now), firstTimestamp=rfc3339(now), lastTimestamp=rfc3339(now),
-        count=1,
+        action=reason, eventTime=rfc3339_micro(now), firstTimestamp=rfc3339(now), count=1,
+        lastTimestamp=rfc3339_micro(now),  # with a fraction, which Kubernetes drops: clients sort by it
     )  # fmt: skip
