@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import click
 
 from forebay.cli.errors import guarded
 from forebay.cli.programs import Programs, PullWish
-from forebay.errors import Invalid
-
-UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-
-
-def rate(text: str) -> float:
-    """`50M`, `1.5Gi`, `200000` as bytes a second. Raises Invalid."""
-    match = re.fullmatch(r"([0-9.]+)([kmg]i?)?b?(?:/s)?", text.strip().lower())
-    if not match:
-        raise Invalid(f"--limit-rate {text}: give bytes a second, e.g. 50M or 100Mi")
-    return float(match[1]) * UNITS[match[2] or ""]
+from forebay.kit.rate import rate
 
 
 @click.command()
@@ -39,5 +28,5 @@ def pull(
     URI is hf://org/name[:revision], s3://bucket/prefix, https://…, file:///…; a second run fetches nothing.
     Tokens come from the environment: HF_TOKEN, AWS_*, netrc. Exit codes are those of the error's class.
     """
-    limit = rate(limit_rate) if limit_rate else 0.0
+    limit = rate(limit_rate, "--limit-rate") if limit_rate else 0.0
     return programs.pull(PullWish(uri, dest, revision, explain, as_json, limit))

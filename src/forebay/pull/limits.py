@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+from forebay.errors import Invalid
+from forebay.kit.rate import rate
 
 
 class Bucket:
@@ -98,3 +102,19 @@ class Limits:
         if seconds > 0:
             stop.wait(seconds)
         return seconds
+
+
+def limits_from(env: Mapping[str, str], bytes_per_s: float = 0.0) -> Limits:
+    """The limits of a process: `bytes_per_s` (0: FOREBAY_PULL_RATE says), FOREBAY_PULL_ORIGIN_RATES as
+    `hf=50M,s3=1Gi`, FOREBAY_PULL_ORIGIN_CONNECTIONS for each origin. Raises Invalid."""
+    said = env.get("FOREBAY_PULL_RATE", "").strip()
+    origins: dict[str, float] = {}
+    for item in env.get("FOREBAY_PULL_ORIGIN_RATES", "").split(","):
+        name, _, text = item.partition("=")
+        if item.strip():
+            origins[name.strip()] = rate(text, f"FOREBAY_PULL_ORIGIN_RATES, {name.strip()[:60]}:")
+    most = env.get("FOREBAY_PULL_ORIGIN_CONNECTIONS", "").strip() or "0"
+    if not re.fullmatch(r"[0-9]{1,6}", most):
+        raise Invalid(f"FOREBAY_PULL_ORIGIN_CONNECTIONS must be a whole number, not {most[:60]!r}")
+    whole = bytes_per_s or (rate(said, "FOREBAY_PULL_RATE") if said else 0.0)
+    return Limits(whole, per_origin=origins, connections=int(most))

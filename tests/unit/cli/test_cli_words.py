@@ -73,9 +73,14 @@ def test_sizes_count_as_disks_do() -> None:
 
 
 def test_rates_take_both_kinds_of_units() -> None:
-    assert (rate("50M"), rate("1Gi"), rate("10"), rate("1.5kB/s")) == (50e6, 2**30, 10, 1500)
+    assert (
+        rate("50M", "--limit-rate"),
+        rate("1Gi", "--limit-rate"),
+        rate("10", "--limit-rate"),
+        rate("1.5kB/s", "--limit-rate"),
+    ) == (50e6, 2**30, 10, 1500)
     with pytest.raises(Invalid, match="--limit-rate fast"):
-        rate("fast")
+        rate("fast", "--limit-rate")
 
 
 def test_three_ways_meet_in_apply() -> None:

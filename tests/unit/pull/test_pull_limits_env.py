@@ -1,0 +1,68 @@
+"""Limits that are said in the environment: the storage initializer and download Jobs have no options."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from forebay.engines.fileserver import FileBody, FileServer, Reply, Request
+from forebay.errors import Invalid
+from forebay.pull.command import storage_initializer
+from forebay.pull.limits import limits_from
+
+
+def test_each_variable_is_a_limit_and_an_option_wins() -> None:
+    env = {"FOREBAY_PULL_RATE": "50M", "FOREBAY_PULL_ORIGIN_RATES": "hf=1Ki, s3=2.5M/s",
+           "FOREBAY_PULL_ORIGIN_CONNECTIONS": "3"}  # fmt: skip
+    found = limits_from(env)
+    assert (found._all.rate, found.slots.most) == (50e6, 3)
+    assert {name: bucket.rate for name, bucket in found._origins.items()} == {"hf": 1024.0, "s3": 2.5e6}
+    assert limits_from(env, 7.0)._all.rate == 7.0
+    bare = limits_from({})
+    assert (bare._all.rate, bare.slots.most, bare._origins) == (0.0, 0, {})
+
+
+@pytest.mark.parametrize("env", [
+    {"FOREBAY_PULL_RATE": "fast"}, {"FOREBAY_PULL_RATE": "1.2.3"}, {"FOREBAY_PULL_RATE": "-1"},
+    {"FOREBAY_PULL_ORIGIN_RATES": "hf"}, {"FOREBAY_PULL_ORIGIN_CONNECTIONS": "some"},
+])  # fmt: skip
+def test_a_limit_that_is_none_is_named(env: dict[str, str]) -> None:
+    with pytest.raises(Invalid, match=next(iter(env))):
+        limits_from(env)
+
+
+def test_the_storage_initializer_keeps_to_the_connections_per_origin(tmp_path: Path) -> None:
+    """Counted at the server: never more than the limit at once, and the model is whole."""
+    for number in range(8):
+        (tmp_path / f"{number}.bin").write_bytes(bytes([number]) * 3_000_000)
+    busy, most, lock = [0], [0], threading.Lock()
+
+    class Counting(FileServer):
+        def _serve(self, *args: object) -> None:
+            with lock:
+                busy[0] += 1
+                most[0] = max(most[0], busy[0])
+            try:
+                super()._serve(*args)  # type: ignore[arg-type]
+            finally:
+                with lock:
+                    busy[0] -= 1
+
+    def answer(request: Request) -> Reply:
+        name = request.target.split("/")[-1].partition("?")[0]
+        if "/resolve/" in request.target:
+            return Reply(200, {"ETag": f'"{name}"'}, FileBody(tmp_path / name))
+        if "/tree/" in request.target:
+            return Reply.json(200, [{"type": "file", "path": f"{n}.bin", "size": 3_000_000, "oid": "",
+                                     "lfs": {"oid": "", "size": 3_000_000}} for n in range(8)])  # fmt: skip
+        return Reply.json(200, {"sha": "c" * 40, "id": "a/b"})
+
+    server = Counting(answer, host="127.0.0.1", port=0)
+    server.start()
+    env = {"HF_ENDPOINT": server.url, "FOREBAY_PULL_ORIGIN_CONNECTIONS": "2", "FOREBAY_METRICS_DIR": ""}
+    assert storage_initializer(["hf://a/b", str(tmp_path / "out")], env) == 0
+    server.stop()
+    assert len(list((tmp_path / "out").glob("*.bin"))) == 8
+    assert most[0] <= 3  # the listing's own connection may still be closing
