@@ -16,7 +16,7 @@ from forebay.errors import Bug, ForebayError, Invalid
 from forebay.kit.redact import redacted
 from forebay.pull import metrics
 from forebay.pull.folder import Watching, pull_to
-from forebay.pull.limits import Limits
+from forebay.pull.limits import limits_from
 from forebay.pull.model import Progress, Report, Settings
 from forebay.pull.show import explanation, progress_on, report_fields, report_json, summary, to_stderr
 
@@ -55,7 +55,7 @@ def pull_command(options: PullOptions, env: Mapping[str, str], *, puller: Puller
     try:
         with _stoppable() as stop, progress_on(sys.stderr, redacted(options.uri)) as show:
             seen: Callable[[Progress], None] = show if terminal or not options.as_json else lambda _: None
-            watching = Watching(seen, stop, Limits(options.rate_bytes_s), note)
+            watching = Watching(seen, stop, limits_from(env, options.rate_bytes_s), note)
             report = (puller or plain)(options.uri, options.dest, watching)
     except Exception as error:  # noqa: BLE001  (the command line's edge)
         known = error if isinstance(error, ForebayError) else Bug(f"unexpected: {error!r}")
