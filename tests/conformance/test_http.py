@@ -74,7 +74,7 @@ def test_a_password_in_the_address_is_used_and_shown_nowhere(tmp_path: Path) -> 
 
 def test_a_signed_address_that_ends_midway_says_so_and_a_new_one_goes_on(tmp_path: Path) -> None:
     """Nobody but the user can renew an address that the user signed: what came is kept for the next."""
-    left, sent = [3], [0]
+    left, sent = [2], [0]
 
     def answer(request: Request) -> Reply:
         if request.target != "/w.bin?sig=second" and request.method == "GET":

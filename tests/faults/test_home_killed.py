@@ -24,10 +24,9 @@ from tests.seeds.world import (
 from tests.service.kubectl import find_kubectl
 
 from forebay.cli import smollm2
-from forebay.pull.model import Settings
 
 SIZE, LARGE = 48 << 20, 250 << 20
-LOST_MAX = Settings().buffers_bytes_max  # blocks that were being filled: 1.5 % of 4 GB
+LOST_MAX = 56 << 20  # blocks that were being filled, and what the kernel held: 1.5 % of 4 GB
 CHAT = "acme/chat"
 NODE = Path("nodes/forebay/root/models")
 pytestmark = [

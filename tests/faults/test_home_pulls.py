@@ -16,10 +16,8 @@ from tests.seeds.objects import cache, downloader, node_group
 from tests.seeds.world import HomeUnderTest, eventually, home, put_file
 from tests.service.kubectl import find_kubectl
 
-from forebay.pull.model import Settings
-
 SIZE, LARGE = 48 << 20, 250 << 20
-LOST_MAX = Settings().buffers_bytes_max  # blocks that were being filled: 1.5 % of 4 GB
+LOST_MAX = 56 << 20  # blocks that were being filled, and what the kernel held: 1.5 % of 4 GB
 MODELS = ("killed", "flipped", "stalled", "deaf", "wide")
 pytestmark = [
     pytest.mark.timeout(180),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from forebay.pull.state import Claim, Origin, Route
 from forebay.sources.types import Listing, RemoteFile
 from forebay.sources.wire.client import AGENT
 from forebay.sources.wire.conn import Conn, Deadlines, Dropped, Trust
-from forebay.sources.wire.heads import Head, Where, follow, headers_after, where
+from forebay.sources.wire.heads import Head, Where, WireError, follow, headers_after, where
 from forebay.sources.wire.proxy import proxy_for
 
 
@@ -95,6 +96,7 @@ class Asker:
         self._env = env
         self._kept: dict[tuple[str, str, int], Conn] = {}
         self._live: set[Conn] = set()
+        self._asked: tuple[Where, dict[str, str], Conn] | None = None  # sent, and its answer not read yet
         self.requests = 0
 
     def open(self, claim: Claim, origin: Origin, start: int) -> Body:  # noqa: RET503  (the end raises)
@@ -130,22 +132,47 @@ class Asker:
     def _exchange(self, claim: Claim, origin: Origin, route: Route, start: int) -> tuple[Conn, Head, Judged]:
         assert isinstance(route.at, Where)
         transfer = claim.transfer
-        whole = start == 0 and claim.end is not None and claim.end == transfer.size
-        ranged = not (claim.single or whole or transfer.size is None)
         if transfer.size is None and start:
             claim.single = True
-        headers = dict(route.headers)
-        if ranged:
-            headers["Range"] = f"bytes={start}-{'' if claim.end is None else claim.end - 1}"
+        ranged, headers = _wanted(claim, route, start)
         asked = Asked(start if ranged else 0, claim.end, transfer.size, ranged,
                       transfer.etags.get(f"{origin.index} {route.at.host}", ""))  # fmt: skip
         conn, head = self.ask(route, headers)
         return conn, head, judge(asked, head)
 
+    def ahead(self, claim: Claim, origin: Origin) -> None:
+        """Send what `open` will ask for a claim that has not begun, on a connection of its own.
+
+        Whatever goes wrong is left to `open`.
+        """
+        route = claim.transfer.routes.get(origin.index)
+        if self._asked is not None or route is None or isinstance(route.at, Path):
+            return
+        headers = _wanted(claim, route, claim.start)[1]
+        with contextlib.suppress(WireError):
+            conn, _ = self.connection(route)
+            self.requests += 1
+            conn.send("GET", route.at, headers)
+            self._asked = route.at, headers, conn
+
+    def _asked_before(self, at: Where, headers: Mapping[str, str]) -> tuple[Conn, Head] | None:
+        """The answer to a request that `ahead` has sent, None if it was another one or has failed."""
+        if self._asked is None:
+            return None
+        (to, sent, conn), self._asked = self._asked, None
+        with contextlib.suppress(WireError):
+            if (to, sent) == (at, headers):
+                conn.rest()
+                return conn, conn.answer()
+        self.drop(conn)
+        return None
+
     def ask(self, route: Route, headers: Mapping[str, str]) -> tuple[Conn, Head]:
         """Send one GET and read the head of its answer; a kept connection that has died meanwhile is
         replaced."""
         assert isinstance(route.at, Where)
+        if (answered := self._asked_before(route.at, headers)) is not None:
+            return answered
         while True:
             conn, kept = self.connection(route)
             try:
@@ -264,3 +291,12 @@ class Asker:
         if not self._board.avoid(claim.transfer, origin, why):
             raise error(why)
         raise Retry(why, wait_s=0.0)
+
+
+def _wanted(claim: Claim, route: Route, start: int) -> tuple[bool, dict[str, str]]:
+    """Whether only a range is asked for, and the request's headers."""
+    size = claim.transfer.size
+    whole = start == 0 and claim.end is not None and claim.end == size
+    ranged = not (claim.single or whole or size is None)
+    wanted = {"Range": f"bytes={start}-{'' if claim.end is None else claim.end - 1}"} if ranged else {}
+    return ranged, {**route.headers, **wanted}

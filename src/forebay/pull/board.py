@@ -17,7 +17,8 @@ from forebay.pull import journal
 from forebay.pull.blame import Origins
 from forebay.pull.buffers import Buffers
 from forebay.pull.model import MIB, Finished, Settings
-from forebay.pull.plan import Ranges, segment_bytes, usual_segment
+from forebay.pull.order import Order
+from forebay.pull.plan import Ranges, ordered_piece, segment_bytes, usual_segment
 from forebay.pull.state import Batch, Claim, Item, Opening, Origin, Transfer, Work, entry_of, next_piece
 from forebay.pull.tuner import FAR_S
 
@@ -31,6 +32,7 @@ class Board:
         self.changed = threading.Condition()
         self.settings = settings
         self.buffers = Buffers(settings.buffers_bytes_max)
+        self.order = Order(self.buffers, settings.buffers_bytes_max // 2)
         self.error: BaseException | None = None
         self.stopped = False
         self.notes: list[str] = []
@@ -85,20 +87,35 @@ class Board:
             return self._batch()
         if self.waiting:
             return Opening(self.waiting.popleft())
-        # The file with the fewest connections first: each file's bytes then come in order, and hashing
-        # keeps up.
+        return self._piece(pace) or (Opening(self.busy.popleft()) if self.busy else None)
+
+    def _piece(self, pace: float) -> Claim | None:
+        """Of the file with the fewest connections: each file's bytes then come in order, and hashing keeps
+        up."""
         for transfer in sorted(self.open, key=lambda t: len(t.active)):
             piece = next_piece(transfer, self._segment(pace))
             if piece is not None:
                 claim = Claim(transfer, *piece, transfer.epoch, transfer.single)
                 transfer.active.append(claim)
                 return claim
-        return Opening(self.busy.popleft()) if self.busy else None
+        return None
+
+    def claim_ahead(self, worker: int, pace: float) -> Claim | None:
+        """A second piece for a worker of a far origin, asked for while the first one comes: the way of its
+        answer then costs no time."""
+        with self.changed:
+            if self.over or not self._far or worker >= self.target or not pace:
+                return None
+            return self._piece(pace)
+
+    @property
+    def _far(self) -> bool:
+        return self.round_trip_s >= FAR_S
 
     @property
     def _batches_most(self) -> int:
         """Near by, four threads keep the cores busy with small files, and more only wait for each other."""
-        return self.target if self.round_trip_s >= FAR_S else min(4, self.target)
+        return self.target if self._far else min(4, self.target)
 
     def _batch(self) -> Batch:
         batch: list[Transfer] = []
@@ -110,9 +127,12 @@ class Board:
         return Batch(batch)
 
     def _segment(self, pace: float) -> int:
-        usual = usual_segment(pace, self.settings.segment_bytes)
+        files = len(self.open) + len(self.waiting)
+        streams = self.target * 2 if self._far else self.target
+        ordered = max(ordered_piece(self.order.early_max, streams, files), int(pace * self.round_trip_s))
+        usual = min(usual_segment(pace, self.settings.segment_bytes), ordered)
         left = sum((t.size or 0) - t.done.total for t in self.open) + sum(t.size or 0 for t in self.waiting)
-        least = min(4 * MIB, self.settings.segment_bytes)
+        least = min(4 * MIB, usual, self.settings.segment_bytes)
         return segment_bytes(left, self.target, usual=usual, least=least)
 
     def opened(self, transfer: Transfer) -> None:
@@ -125,7 +145,7 @@ class Board:
             if prefix and transfer.done.end_from(0) >= prefix:
                 transfer.queue.append(Item(0, prefix, None))
                 transfer.tail = prefix
-            self._advance(transfer)
+            self.order.advance(transfer)
             self._wake_hasher(transfer)
             self.changed.notify_all()
 
@@ -154,11 +174,7 @@ class Board:
             claim.start = max(claim.start, offset + count)
             transfer.dirty = True
             self.unjournaled += count
-            kept = offset == transfer.tail
-            if kept:
-                transfer.queue.append(Item(offset, count, buffer))
-                transfer.tail += count
-                self._advance(transfer)
+            kept = self.order.came(transfer, offset, count, buffer)
             self._wake_hasher(transfer)
             if self.much_unjournaled:
                 self.changed.notify_all()
@@ -170,30 +186,12 @@ class Board:
         gigabytes a second."""
         return self.unjournaled >= self._journal_bytes
 
-    def _advance(self, transfer: Transfer) -> None:
-        """What came before its turn is read back from disk when its turn comes."""
-        end = transfer.done.end_from(transfer.tail)
-        if end > transfer.tail:
-            transfer.queue.append(Item(transfer.tail, end - transfer.tail, None))
-            transfer.tail = end
-
     def _wake_hasher(self, transfer: Transfer) -> None:
-        if transfer.hashing or not (transfer.queue or self._whole(transfer)):
+        if transfer.hashing or not (transfer.queue or transfer.whole):
             return
         transfer.hashing = True
         self.hashable.append(transfer)
         self.changed.notify_all()
-
-    @staticmethod
-    def _whole(transfer: Transfer) -> bool:
-        """Whether all is hashed and nobody writes any more (a single stream may write over what was
-        there)."""
-        return (
-            transfer.size is not None
-            and transfer.cursor >= transfer.size
-            and transfer.started
-            and not transfer.active
-        )
 
     def current(self, claim: Claim) -> bool:
         """Whether the claim's file has not started over meanwhile and the pull goes on."""
@@ -239,8 +237,7 @@ class Board:
             self.notes.append(f"{transfer.file.path}: started over, {why}")
 
     def _forget(self, transfer: Transfer) -> None:
-        for buffer in transfer.forget():
-            self.buffers.give(buffer)
+        self.order.forget(transfer)
         self.changed.notify_all()
 
     # --- origins ---
@@ -295,7 +292,7 @@ class Board:
         """True if the file is whole and the caller shall judge it; else it is queued again when more
         comes."""
         with self.changed:
-            if epoch == transfer.epoch and not transfer.queue and self._whole(transfer):
+            if epoch == transfer.epoch and not transfer.queue and transfer.whole:
                 return not self.over
             transfer.hashing = False
             self._wake_hasher(transfer)

@@ -54,7 +54,8 @@ class _Pull:
             plan.parts.mkdir(parents=True, exist_ok=True)
         self._wanted = [f for f in plan.listing.files if not hooks.have(f)]
         origins = [Origin(s, _name(s, i), i) for i, s in enumerate(plan.origins)]
-        self._board = Board(transfers(plan.listing, self._wanted, plan.parts), origins, settings)
+        self._transfers = transfers(plan.listing, self._wanted, plan.parts)
+        self._board = Board(self._transfers, origins, settings)
         self._folder = SmallFolder(plan.parts)
         self._shared = Shared(
             self._board, plan.listing, hooks.limits, hooks.stop, env, hooks.have, settings.direct_io,
@@ -138,7 +139,10 @@ class _Pull:
         """What the tuner may look at."""
         network = sum(w.watch.seconds[p] for w in self._workers for p in ("network", "wait"))
         local = sum(w.watch.seconds[p] for w in self._workers for p in ("disk", "buffers", "limit"))
-        return Sight(now, self._moved(), self._board.wanting, network, local, self._board.round_trip_s)
+        board = self._board
+        return Sight(
+            now, self._moved(), board.wanting, network, local, board.round_trip_s, board.order.spilled
+        )
 
     def _finish(self) -> None:
         """Everyone out: aborted reads return at once, disk writes within their block."""
@@ -155,7 +159,7 @@ class _Pull:
                         worker.abort()
         self._write_journals()
         self._board.buffers.close()
-        for transfer in list(self._board.open):
+        for transfer in self._transfers:  # a lock that stays would keep the next pull of this process waiting
             if transfer.part is not None:
                 transfer.part.close()
             transfer.lock.release()

@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,6 +28,8 @@ class Hasher:
         self._damaged = damaged
         self.watch = Watch()
         self.read_back = 0
+        # Not from the pool: all of that may be in the queue behind what is read back.
+        self._own: memoryview | None = None
 
     def run(self) -> None:
         """The thread's body: never raises, the board hears of what went wrong."""
@@ -43,7 +46,8 @@ class Hasher:
     def _work(self, transfer: Transfer) -> None:
         epoch = transfer.epoch
         while (item := self._board.next_item(transfer, epoch)) is not None:
-            self._feed(transfer, item)
+            if not self._feed(transfer, item):
+                break
             end = item.offset + item.count
             digest = transfer.digests.sha256
             if end == transfer.expect[0] and digest != transfer.expect[1] and transfer.expect[1]:
@@ -54,30 +58,28 @@ class Hasher:
         if self._board.hasher_leaves(transfer, epoch):
             self._judge(transfer)
 
-    def _feed(self, transfer: Transfer, item: Item) -> None:
+    def _feed(self, transfer: Transfer, item: Item) -> bool:
+        """Hash the item; False if the pull ended before all of it was read."""
         if item.buffer is not None:
             with self.watch.phase("hash"):
                 transfer.digests.update(memoryview(item.buffer)[: item.count])
             self._board.buffers.give(item.buffer)
-            return
+            return True
         assert transfer.part is not None
-        buffer = self._board.buffers.take(1 << 20)
-        if buffer is None:
-            return
-        try:
-            offset, end = item.offset, item.offset + item.count
-            while offset < end:
-                with self.watch.phase("disk"):
-                    got = transfer.part.read(offset, memoryview(buffer))
-                if not got:
-                    raise OSError(5, "a part is shorter than what was written to it")
-                got = min(got, end - offset)
-                with self.watch.phase("hash"):
-                    transfer.digests.update(memoryview(buffer)[:got])
-                offset += got
-                self.read_back += got
-        finally:
-            self._board.buffers.give(buffer)
+        if self._own is None:
+            self._own = memoryview(mmap.mmap(-1, 1 << 20))
+        offset, end = item.offset, item.offset + item.count
+        while offset < end and not self._board.over:
+            with self.watch.phase("disk"):
+                got = transfer.part.read(offset, self._own)
+            if not got:
+                raise OSError(5, "a part is shorter than what was written to it")
+            got = min(got, end - offset)
+            with self.watch.phase("hash"):
+                transfer.digests.update(self._own[:got])
+            offset += got
+            self.read_back += got
+        return offset == end
 
     def _judge(self, transfer: Transfer) -> None:
         why = transfer.digests.difference()

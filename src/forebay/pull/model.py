@@ -29,7 +29,7 @@ class Settings:
     hashers: int = 0  # 0: one per core, four at most
     block_bytes: int = 4 * MIB
     segment_bytes: int = 32 * MIB
-    buffers_bytes_max: int = 56 * MIB
+    buffers_bytes_max: int = 76 * MIB
     small_bytes: int = 1 * MIB  # files up to here are fetched in pipelined batches
     journal_every_s: float = 0.1
     journal_every_bytes: int = 8 * MIB  # or a hundredth of the pull, whichever is more

@@ -97,6 +97,16 @@ def usual_segment(pace: float, first: int) -> int:
     return max(first // 4, min(first * 8, int(pace * SEGMENT_S) // ALIGN * ALIGN))
 
 
+def ordered_piece(room: int, workers: int, files: int) -> int:
+    """Bytes of a piece so small that what comes before its turn fits into `room` bytes of memory.
+
+    `workers` spread over `files`, k at each, begin one after the other: while a piece comes, those behind it
+    have half of a piece each on average, so room = files * piece * (k - 1) / 2.
+    """
+    spare = workers - files
+    return max(1 << 20, -(-2 * room // spare >> 20) << 20) if spare > 0 else 1 << 62
+
+
 def segment_bytes(left: int, workers: int, *, usual: int, least: int) -> int:
     """Size of the next piece: the usual one, smaller towards the end so that all connections finish
     together."""

@@ -59,6 +59,7 @@ class Transfer:
     done: Ranges = field(default_factory=Ranges)
     active: list[Claim] = field(default_factory=list)
     queue: deque[Item] = field(default_factory=deque)
+    early: dict[int, tuple[int, mmap.mmap]] = field(default_factory=dict)  # offset: count, before its turn
     tail: int = 0  # everything below is hashed or queued
     cursor: int = 0  # everything below is hashed
     prefix: tuple[int, str] = (0, "")
@@ -78,6 +79,12 @@ class Transfer:
     avoid: dict[int, str] = field(default_factory=dict)  # origin index: why
     stalls: dict[int, int] = field(default_factory=dict)  # origin index: how often
     routes: dict[int, Route] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all is hashed and nobody writes any more: a single stream may write over what was there."""
+        hashed = self.size is not None and self.cursor >= self.size
+        return hashed and self.started and not self.active
 
     @property
     def journal(self) -> Path:

@@ -15,10 +15,12 @@ class Sight:
     network_s: float  # workers waited for the network
     local_s: float  # workers waited for the disk or for hashers
     round_trip_s: float = 0.0  # the shortest wait for an answer, 0 if none has come yet
+    spilled: int = 0  # bytes that came too early to wait in memory: the disk reads them again
 
 
 FAR_S = 0.015
-FAR_START = 16
+FAR_START = 12  # each asks ahead, so that two answers are on their way
+SPILL_MOST = 0.1  # of the bytes that moved
 
 
 @dataclass
@@ -26,7 +28,8 @@ class Tuner:
     """Doubles the number of connections as long as that pays and the network is what is waited for.
 
     Windows are short: a far origin wants many connections, and each window before that is lost time. Who
-    answers late is far, and gets sixteen at once: each connection is slow there.
+    answers late is far, and gets a dozen at once: each connection is slow there. What comes so early that the
+    disk has to read it again is no gain, however fast it came.
     """
 
     target: int
@@ -54,8 +57,9 @@ class Tuner:
         rate = (sight.moved - last.moved) / (sight.now - last.now)
         if rate <= 0 or sight.now < self._frozen_until:
             return self.target
-        network_bound = sight.network_s - last.network_s > sight.local_s - last.local_s
-        if self._before is not None and not self._paid(rate):
+        spills = sight.spilled - last.spilled > SPILL_MOST * (sight.moved - last.moved)
+        network_bound = sight.network_s - last.network_s > sight.local_s - last.local_s and not spills
+        if self._before is not None and (spills or not self._paid(rate)):
             self.target, self._before = self._before[0], None
             self._frozen_until = sight.now + 5.0
         elif sight.wanting and network_bound and self.target < self.most:

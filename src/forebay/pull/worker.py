@@ -49,6 +49,16 @@ class _Piece:
     buffer: mmap.mmap | None = None
     filled: int = 0
     attempts: int = 0
+    began: float = field(default_factory=time.monotonic)
+    first: int = -1  # where the claim began
+
+    def __post_init__(self) -> None:
+        self.first = self.claim.start
+
+    @property
+    def pace(self) -> float:
+        """Bytes per second so far."""
+        return (self.claim.start - self.first) / max(1e-6, time.monotonic() - self.began)
 
 
 @dataclass(eq=False)
@@ -68,6 +78,7 @@ class Worker:
         # A folder per thread: creating files in one folder from several threads means waiting for its lock.
         folder = shared.small_folder / str(self.index)
         self._slots: set[str] = set()  # origins that this worker may have a connection to
+        self._next: Claim | None = None  # asked for already, fetched after the piece at hand
         self.small = SmallFiles(shared.board, self.asker, watch=self.watch, folder=folder)
 
     def run(self) -> None:
@@ -84,6 +95,8 @@ class Worker:
         except BaseException as error:  # noqa: BLE001  (a thread's end: the board tells the caller)
             board.fail(error)
         finally:
+            if self._next is not None:
+                board.release(self._next)
             self._leave(set(self._slots))
             self.asker.close()
 
@@ -110,6 +123,9 @@ class Worker:
             self.shared.limits.slots.give(name)
 
     def _claim(self) -> Opening | Batch | Claim | None:
+        if self._next is not None:
+            claim, self._next = self._next, None
+            return claim
         self.busy = False
         if self.shared.limits.slots.most:
             self._leave(set(self._slots))
@@ -139,7 +155,6 @@ class Worker:
     def _fetch(self, claim: Claim) -> None:
         piece = _Piece(claim)
         board = self.shared.board
-        start, began = claim.start, time.monotonic()
         try:
             while board.current(claim) and (claim.end is None or claim.start < claim.end):
                 self._attempt(piece)
@@ -148,7 +163,7 @@ class Worker:
         finally:
             if piece.buffer is not None:
                 board.buffers.give(piece.buffer)
-            self.pace = (claim.start - start) / max(1e-6, time.monotonic() - began)
+            self.pace = piece.pace
             board.release(claim)
 
     def _attempt(self, piece: _Piece) -> None:
@@ -211,11 +226,19 @@ class Worker:
             claim.transfer.senders.add(origin.name)
             if claim.single and start and not body.seekable:
                 self._discard(body, origin, start)
+            self._look_ahead(origin)
             self._take(piece, body, origin)
         finally:
             if claim.start + piece.filled > start:
                 self.shared.board.contributed(claim, origin, start, claim.start + piece.filled)
             self.asker.put_back(body)
+
+    def _look_ahead(self, origin: Origin) -> None:
+        """Ask a far origin for the next piece now: its answer travels while this piece comes."""
+        if self._next is None and not self.shared.limits.slots.most:
+            self._next = self.shared.board.claim_ahead(self.index, self.pace)
+            if self._next is not None:
+                self.asker.ahead(self._next, origin)
 
     def _discard(self, body: Body, origin: Origin, count: int) -> None:
         """Read over what is on disk already: the peer cannot start later."""
@@ -285,12 +308,16 @@ class Worker:
         elif not self.shared.board.current(claim):
             raise GiveBack
         piece.filled = 0
+        self.pace = piece.pace
 
     def _block(self) -> int:
-        """Large blocks for few connections, smaller ones for many: the memory in all stays the same."""
+        """Large blocks for few connections, smaller ones for many: the memory in all stays the same.
+
+        And on a slow line no more than a second's worth, since a kill loses a block that is being filled.
+        """
         settings = self.shared.board.settings
-        fair = settings.buffers_bytes_max // (2 * max(1, self.shared.board.target))
+        most = min(settings.buffers_bytes_max // (2 * max(1, self.shared.board.target)), self.pace or 1 << 20)
         size = settings.block_bytes
-        while size > fair and size > 256 * 1024:
+        while size > most and size > 256 * 1024:
             size //= 2
         return size
