@@ -197,14 +197,14 @@ def kill_leftovers(below: Path) -> int:
     environment; one that wiped it is known by being an orphan whose working directory is in a pod's folder.
     """
     killed: set[int] = set()
-    for _ in range(100):  # what forks while it is being killed is found in the next round
-        found = {pid for pid in _pids() if pid not in killed and (_carries(pid, below) or _stray(pid, below))}
+    for _ in range(100):  # until none is left: what hid behind a dying parent is an orphan only afterwards
+        found = [pid for pid in _pids() if _carries(pid, below) or _stray(pid, below)]
         if not found:
             break
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        killed |= found
+        killed.update(found)
     return len(killed)
 
 
