@@ -33,6 +33,10 @@ class Lie:
     bad_head: bytes = b""  # sent instead of any answer
     close_each: bool = False
     no_length: bool = False  # close-delimited
+    resize: tuple[int, int] | None = None  # (after so many requests, bytes more or fewer at the end)
+    resize_hides: bool = False  # the ETag stays
+    ranges: str = ""  # a 206 that is "multipart", "bare" (no Content-Range), "more" (than asked), "no-total"
+    extra: int = 0  # bytes after the end of a chunked or close-delimited body
 
 
 @dataclass
@@ -146,10 +150,16 @@ class LyingServer:
         lie, body, etag = self.lie, self.body, self.etag
         if lie.change_after >= 0 and len(self.gets) > lie.change_after:
             body, etag = bytes(b ^ 1 for b in body), "changed"
+        if lie.resize and len(self.gets) > lie.resize[0]:
+            body = (body + bytes(max(0, lie.resize[1])))[: len(body) + lie.resize[1]]
+            etag = etag if lie.resize_hides else "resized"
         if lie.flip_at >= 0 and lying:
             body = body[: lie.flip_at] + bytes([body[lie.flip_at] ^ 1]) + body[lie.flip_at + 1 :]
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", seen.headers.get("range", ""))
         start = int(match[1]) if match else 0
+        if start >= len(body) and match:
+            peer.sendall(self._head(416, {"Content-Length": "0", "Content-Range": f"bytes */{len(body)}"}))
+            return True
         end = min(len(body), int(match[2]) + 1) if match and match[2] else len(body)
         status, headers = (206 if match else 200), {"ETag": f'"{etag}"'}
         if match:
@@ -160,7 +170,9 @@ class LyingServer:
                 del headers["Content-Range"]
         if lie.wrong_start and match and lying:
             headers["Content-Range"] = f"bytes {start + 1}-{end}/{len(body) + 1}"
-        piece = body[start:end]
+        if match and lie.ranges and lying:
+            start, end = self._odd_range(headers, start, end, len(body))
+        piece = body[start:end] + bytes(lie.extra)
         if lie.gzip:
             headers["Content-Encoding"] = "gzip"
         if lie.chunked:
@@ -169,6 +181,21 @@ class LyingServer:
             headers["Content-Length"] = str(len(piece) + (lie.length_delta if status == 200 else 0))
         peer.sendall(self._head(status, headers))
         return self._send(peer, seen, piece, start) and not lie.no_length
+
+    def _odd_range(self, headers: dict[str, str], start: int, end: int, size: int) -> tuple[int, int]:
+        """Answers to a range that the RFC knows, or a careless server makes."""
+        match self.lie.ranges:
+            case "multipart":
+                headers["Content-Type"] = "multipart/byteranges; boundary=x"
+                del headers["Content-Range"]
+            case "bare":
+                del headers["Content-Range"]
+            case "more":
+                end = min(size, end + 100)
+                headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+            case "no-total":
+                headers["Content-Range"] = f"bytes {start}-{end - 1}/*"
+        return start, end
 
     def _send(self, peer: socket.socket, seen: Seen, piece: bytes, start: int) -> bool:
         lie = self.lie

@@ -97,7 +97,7 @@ def test_an_input_error_of_the_disk_is_told_and_nothing_is_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: Part, offset: int, view: memoryview) -> None:
-        from forebay.pull.parts import disk_error
+        from forebay.kit.disk_errors import disk_error
 
         raise disk_error(f"write {self.path}", OSError(errno.EIO, "Input/output error"))
 

@@ -78,7 +78,18 @@ def test_a_safe_path_stays_below_its_folder(text: str) -> None:
     assert "\\" not in path and "\x00" not in path and not re.match("[A-Za-z]:", path)
 
 
-@pytest.mark.parametrize("pair", [("a", "A"), ("a/b", "a"), ("A/x", "a/y"), ("x", "x")])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("a", "A"),
+        ("a/b", "a"),
+        ("A/x", "a/y"),
+        ("x", "x"),
+        ("\u00e9", "e\u0301"),
+        ("\u00c9/a", "e\u0301/b"),
+        ("a/B", "A"),
+    ],
+)
 def test_paths_that_would_meet_on_some_disk_are_refused(pair: tuple[str, str]) -> None:
     with pytest.raises(Invalid):
         check_together(pair)

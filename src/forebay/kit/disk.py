@@ -173,7 +173,13 @@ class RealDisk:
         os.rename(old, new)  # noqa: PTH104 (Path.rename hides that a file is replaced)
 
     def link(self, old: Path, new: Path) -> None:
-        os.link(old, new)
+        try:
+            os.link(old, new)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            why = "no hard link can be made: a cache needs them (ext4 and XFS have them) and one owner"
+            raise OSError(error.errno, why, str(new)) from error
 
     def unlink(self, path: Path) -> None:
         path.unlink()
@@ -240,6 +246,11 @@ def _try_lock(descriptor: int, how: int) -> bool:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        why = "this file system has no locks (flock), which several processes on one folder need"
+        raise OSError(error.errno, why) from error
     return True
 
 

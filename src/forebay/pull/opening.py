@@ -34,14 +34,20 @@ def open_transfer(transfer: Transfer, *, direct: bool, have: Callable[[RemoteFil
     if have(transfer.file):
         transfer.lock.release()
         return "had"
+    _open(transfer, direct=direct)
+    return "open"
+
+
+def _open(transfer: Transfer, *, direct: bool) -> None:
     entry = journal.load(transfer.journal, transfer.identity)
     transfer.part = Part(transfer.path, direct=direct)
     transfer.digests = Digests(transfer.file, transfer.size)
     if entry is None:
         with disk_errors(f"clear {transfer.path}"), transfer.path.open("r+b") as part:
             part.truncate(0)
-        return "open"
-    on_disk = transfer.path.stat().st_size
+        return
+    with disk_errors(f"look at {transfer.path}"):
+        on_disk = transfer.path.stat().st_size
     kept = Ranges((a, min(b, on_disk)) for a, b in entry.done if a < on_disk)
     good = kept.end_from(0) >= entry.prefix
     # Without a promise nobody can check what a power cut did; without a power cut nothing was done.
@@ -51,4 +57,3 @@ def open_transfer(transfer: Transfer, *, direct: bool, have: Callable[[RemoteFil
     transfer.resumed = transfer.done.total
     transfer.etags = dict(entry.etags)
     transfer.senders = set(entry.origins)
-    return "open"

@@ -8,7 +8,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from forebay.errors import Denied, Exhausted, ForebayError, Unavailable
+from forebay.errors import ForebayError
+from forebay.kit.disk_errors import disk_error
 from forebay.pull.plan import ALIGN
 
 _DIRECT = getattr(os, "O_DIRECT", 0)
@@ -107,19 +108,6 @@ class disk_errors(contextlib.ContextDecorator):
             raise disk_error(self._what, error) from error
 
 
-def disk_error(what: str, error: OSError) -> ForebayError:
-    """The error of ours for an error of the disk."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return Exhausted(
-            f"no room to {what} ({error.strerror}): free space or raise the quota; what came is kept"
-        )
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return Denied(
-            f"not allowed to {what} ({error.strerror}): check the mount and the owner of the folder"
-        )
-    return Unavailable(f"cannot {what}: {error.strerror or error}")
-
-
 class Lock:
     """One puller per part: a lock on a file beside it, gone with the process. Without flock: nobody else is
     there."""
@@ -148,7 +136,8 @@ class Lock:
     def release(self) -> None:
         """Remove the lock file, then let go: whoever opened it meanwhile sees that the name is gone."""
         if self._descriptor >= 0:
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the lock is the descriptor's; a name that stays harms nobody
+                self.path.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = -1
 

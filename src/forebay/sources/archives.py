@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -14,7 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from forebay.errors import Damaged, Exhausted
+from forebay.errors import Damaged, ForebayError
+from forebay.kit.disk_errors import disk_error
 from forebay.sources.paths import check_together
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
@@ -23,6 +25,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1
 RATIO_MAX = 100  # model weights hardly compress; a text tokenizer does so by 10
 ENTRIES_MAX = 100_000
 SLACK = 64 << 20
+_BAD_NAMES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL)
 
 
 def is_archive(name: str) -> bool:
@@ -35,7 +38,8 @@ def unpack(archive: Path, into: Path, *, bytes_max: int | None = None) -> list[s
 
     Only plain files and folders: links and devices are refused, like absolute names and `..`. At most
     `bytes_max`
-    (default: a hundred times the archive) is written. Raises Damaged, Exhausted, Invalid.
+    (default: a hundred times the archive) is written. Raises Damaged, Invalid,
+    and the errors of the disk.
     """
     most = bytes_max if bytes_max is not None else archive.stat().st_size * RATIO_MAX + SLACK
     into.mkdir(parents=True, exist_ok=True)
@@ -58,10 +62,15 @@ def unpack(archive: Path, into: Path, *, bytes_max: int | None = None) -> list[s
     ) as error:
         raise Damaged(f"{archive.name} cannot be unpacked: {error}") from error
     except OSError as error:
-        if error.errno in (28, 122):
-            raise Exhausted(f"no room to unpack {archive.name}: free space and pull again") from error
-        raise Damaged(f"{archive.name} cannot be unpacked: {error}") from error
+        raise refused(archive.name, error) from error
     return done
+
+
+def refused(name: str, error: OSError) -> ForebayError:
+    """The error while an archive was unpacked: Damaged only where a name or the packing is to blame."""
+    if error.errno is None or error.errno in _BAD_NAMES:
+        return Damaged(f"{name} cannot be unpacked: {error.strerror or error}")
+    return disk_error(f"unpack {name}", error)
 
 
 def _entries(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from forebay.errors import Absent, Damaged, Exhausted
+from forebay.errors import Absent, Damaged
 from forebay.sources import archives
 from forebay.sources.paths import check_together, safe_path
 from forebay.sources.settings import wanted
@@ -63,9 +63,7 @@ def _layers(listing: Listing, layers: Sequence[Path], into: Path) -> list[str]:
         except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
             raise Damaged(f"the layer {layer.name} cannot be unpacked: {error}") from error
         except OSError as error:
-            if error.errno in (28, 122):
-                raise Exhausted(f"no room to unpack {listing.uri}: free space and pull again") from error
-            raise Damaged(f"the layer {layer.name} cannot be unpacked: {error}") from error
+            raise archives.refused(f"the layer {layer.name}", error) from error
     return sorted(work.done)
 
 
