@@ -340,7 +340,7 @@ def life(bench: Bench) -> None:
         api = ready_api(home)
         gateway = until(lambda: (home.data / "up.json").exists(), "up.json") and json.loads(
             (home.data / "up.json").read_text())["gateway"]  # fmt: skip
-        for name in ("1-credentials", "2-node-group"):
+        for name in ("gated/hf-secret", "1-storage-container", "2-node-group"):
             home.kubectl("apply", "-f", str(EXAMPLES / f"{name}.yaml"))
         until(lambda: gateway_ready(api), "the gateway")
         first_copies(bench, home, api)

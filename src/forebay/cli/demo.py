@@ -69,7 +69,7 @@ def example_objects() -> list[Resource]:
     """The manifests of examples/: in the wheel as package data, in a checkout at its root."""
     packaged = resources.files("forebay") / "examples"
     folder = Path(str(packaged)) if packaged.is_dir() else Path(__file__).parents[3] / "examples"
-    return manifests.read([str(folder)])
+    return manifests.read([str(folder / "gated"), str(folder)])
 
 
 def start_hub(folder: Path, objects: list[Resource], model: Path) -> tuple[subprocess.Popen[str], str]:
@@ -127,7 +127,7 @@ def stop(programs: Programs, data: Path, hub: subprocess.Popen[str]) -> None:
 async def play(programs: Programs, data: Path, objects: list[Resource]) -> None:
     """Apply, wait, ask, scale, report."""
     async with programs.connect(data=data) as client:
-        click.echo("4. kubectl apply -f examples/   (the kinds of KServe's guide)")
+        click.echo("4. kubectl apply -f examples/gated -f examples/   (the kinds of KServe's guide)")
         for item in objects:
             stored, verb = await manifests.apply(client, item, "default")
             click.echo(f"   {stored.singular}/{stored.name} {verb}")

@@ -8,6 +8,7 @@ import yaml
 
 from forebay.api import quantity
 from forebay.cli import models
+from forebay.cli.manifests import read
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -25,3 +26,14 @@ def test_its_node_group_has_a_folder_of_its_own() -> None:
     path = example["spec"]["persistentVolumeSpec"]["local"]["path"]
     own = models.node_group().spec["persistentVolumeSpec"]["local"]["path"]
     assert not own.startswith(path + "/") and own != path
+
+
+def test_what_kubectl_apply_takes_from_the_examples_sends_no_token_to_a_public_hub() -> None:
+    """A hub may refuse a wrong token even for public models; the demo's own lies in a folder of its own."""
+    plain, gated = read([str(EXAMPLES)]), read([str(EXAMPLES / "gated")])
+    assert [item.kind for item in gated] == ["Secret"]
+    assert "Secret" not in [item.kind for item in plain]
+    container = next(item for item in plain if item.kind == "ClusterStorageContainer").spec["container"]
+    wanted = container["env"][0]["valueFrom"]["secretKeyRef"]
+    assert (wanted["name"], wanted["optional"]) == (gated[0].name, True)
+    assert wanted["key"] in gated[0].raw["stringData"]
