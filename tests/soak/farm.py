@@ -119,9 +119,21 @@ class Farm:
 
     def picture(self) -> str:
         """What a person would look at when something is wrong."""
-        looks = (("get", "pods,jobs,localmodelcaches,isvc", "-A", "-o", "wide"), ("get", "events", "-A"))
-        told = [self.here.kubectl(*words, check=False)[-5000:] for words in looks]
-        return "\n".join([*told, str(self.programs()), self.here.log()[-4000:]])
+        for pid, kind in self.programs().items():
+            if kind in ("storage-initializer", "node"):
+                os.kill(pid, signal.SIGUSR1)  # it prints where its threads are
+        time.sleep(0.5)  # printing takes a moment
+        jobs, nodes = ("-n", "kserve-localmodel-jobs"), ("-n", "kserve", "daemonset/workers-agent")
+        looks = (
+            ("get", "pods,jobs,localmodelcaches,isvc", "-A"),
+            ("get", "localmodelnode", "-o", "jsonpath={.items[*].status.models}"),
+            ("logs", *jobs, f"job/{self.models[-1]}-forebay", "--tail=80") if self.models else ("version",),
+            ("logs", *nodes, "--tail=60"),
+        )
+        told = [self.here.kubectl(*words, check=False)[-6000:] for words in looks]
+        asks = sorted((self.here.data / "nodes/forebay/root/models/.forebay/reservations").glob("*"))
+        told += [path.read_text() for path in asks]
+        return "\n".join([*told, str(self.programs()), self.here.log()[-2000:]])
 
     def _has_all(self) -> bool:
         items = self.here.json("localmodelcache")["items"]
