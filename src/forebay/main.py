@@ -141,6 +141,13 @@ def run_hub(arguments: Sequence[str]) -> int:
     return serve(list(arguments))
 
 
+def run_blobs(arguments: Sequence[str]) -> int:
+    """A cache's content over HTTP."""
+    from forebay.engines.blobs import main as serve
+
+    return serve(list(arguments))
+
+
 def run_up(options: UpOptions) -> int:
     """The embedded home."""
     from forebay.home.run import detached, run_home
@@ -206,6 +213,7 @@ def programs() -> Programs:
         pull=run_pull,
         storage_initializer=run_storage_initializer,
         hub=run_hub,
+        blobs=run_blobs,
     )
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "gateway": ("programs_run", "gateway"),
     "llama": ("programs_run", "llama"),
     "hub": ("programs_run", "hub"),
+    "blobs": ("programs_run", "blobs"),
 }
 
 

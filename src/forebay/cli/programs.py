@@ -88,3 +88,4 @@ class Programs:
     pull: Callable[[PullWish], int]
     storage_initializer: Callable[[Sequence[str]], int]
     hub: Callable[[Sequence[str]], int]
+    blobs: Callable[[Sequence[str]], int]

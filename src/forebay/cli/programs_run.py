@@ -34,6 +34,9 @@ storage_initializer = _passed_on(
 )
 llama = _passed_on("llama", lambda p: p.llama, "Serve a GGUF or Llama-family model over the OpenAI API.")
 hub = _passed_on("hub", lambda p: p.hub, "Serve a folder over the Hugging Face Hub's protocol, on loopback.")
+blobs = _passed_on(
+    "blobs", lambda p: p.blobs, "Serve a cache's content by digest, read-only, for other nodes."
+)
 
 
 @click.command()

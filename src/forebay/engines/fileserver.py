@@ -12,16 +12,20 @@ import os
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
+from forebay.kit.bucket import Bucket
+
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _HEAD_MAX = 64 * 1024
 _PIECE = 8 << 20
+IDLE_S = 120
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,14 @@ class Entry:
 
 class FileServer:
     """Serves `answer` on `host`:`port` (0 picks one). `log` grows by one entry per request, up to
-    `log_max`."""
+    `log_max`; `done` hears of each. Beyond `connections_max` (0: any number) peers get a 503 that says when
+    to come again. All bodies together keep to the rate of `bucket`.
+    """
 
     log_max = 200_000
+    connections_max = 0
+    bucket = Bucket()
+    done: Callable[[Entry], None] = staticmethod(lambda entry: None)
 
     def __init__(
         self,
@@ -85,7 +94,7 @@ class FileServer:
         self._socket = socket.create_server((host, port), backlog=256)
         self.host, self.port = host, self._socket.getsockname()[1]
         self.log: list[Entry] = []
-        self.connections = 0
+        self.connections = self.refused = 0
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, name="fileserver", daemon=True)
         self._stopping = False
@@ -126,12 +135,16 @@ class FileServer:
             except OSError:
                 return
             self.connections += 1
+            if self.connections_max and len(self._open) >= self.connections_max:
+                self.refused += 1
+                _refuse(peer)
+                continue
             self._open.add(peer)
             threading.Thread(target=self._serve, args=(peer,), name="fileserver-peer", daemon=True).start()
 
     def _serve(self, plain: socket.socket) -> None:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        plain.settimeout(120)
+        _deadlines(plain)
         try:
             peer = plain if self._tls is None else self._tls.wrap_socket(plain, server_side=True)
         except (OSError, ssl.SSLError):
@@ -156,14 +169,39 @@ class FileServer:
         entry = Entry(request.method, request.target, reply.status, 0, request.headers.get("host", ""))
         if len(self.log) < self.log_max:
             self.log.append(entry)
-        if isinstance(reply.body, FileBody):
-            _send_file(peer, request, reply, entry)
-        else:
-            body = reply.body
-            head = _head(reply.status, {**reply.headers, "Content-Length": str(len(body))})
-            peer.sendall(head + (b"" if request.method == "HEAD" else body))
-            entry.sent = len(body)
+        try:
+            if isinstance(reply.body, FileBody):
+                _send_file(peer, request, reply, entry, self.bucket)
+            else:
+                body = reply.body
+                head = _head(reply.status, {**reply.headers, "Content-Length": str(len(body))})
+                peer.sendall(head + (b"" if request.method == "HEAD" else body))
+                entry.sent = len(body)
+        finally:
+            self.done(entry)
         return not close
+
+    @property
+    def open_now(self) -> int:
+        """Connections that are open."""
+        return len(self._open)
+
+
+def _refuse(peer: socket.socket) -> None:
+    """No thread for one too many: a short answer that fits every socket's buffer."""
+    with contextlib.suppress(OSError), peer:
+        peer.settimeout(1)
+        peer.sendall(_head(503, {"Content-Length": "0", "Retry-After": "1", "Connection": "close"}))
+        peer.shutdown(socket.SHUT_WR)
+
+
+def _deadlines(peer: socket.socket) -> None:
+    """The kernel's own deadlines: the socket stays blocking, so sendfile moves a whole piece per call, and
+    who neither asks nor reads is not waited for for ever."""
+    peer.settimeout(None)
+    limit = struct.pack("ll", IDLE_S, 0)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        peer.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
 def _read(stream: object) -> Request | None:
@@ -186,11 +224,11 @@ def _head(status: int, headers: dict[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _send_file(peer: socket.socket, request: Request, reply: Reply, entry: Entry) -> None:
+def _send_file(peer: socket.socket, request: Request, reply: Reply, entry: Entry, bucket: Bucket) -> None:
     assert isinstance(reply.body, FileBody)
     with open(reply.body.path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        status, start, end = byte_range(request.headers.get("range", ""), size)
+        status, start, end = asked_for(request.headers, reply.headers.get("ETag", ""), size)
         headers = {**reply.headers, "Content-Length": str(end - start)}
         if status == 206:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
@@ -205,9 +243,11 @@ def _send_file(peer: socket.socket, request: Request, reply: Reply, entry: Entry
         if isinstance(peer, ssl.SSLSocket):
             _send_read(peer, file.fileno(), (start, end), entry)
             return
-        peer.settimeout(None)  # sendfile on a blocking socket moves a whole piece per call
+        piece = _PIECE if not bucket.rate else max(4096, min(_PIECE, int(bucket.rate / 8)))
         while start < end:
-            sent = os.sendfile(peer.fileno(), file.fileno(), start, min(_PIECE, end - start))
+            count = min(piece, end - start)
+            time.sleep(bucket.wait_s(count))
+            sent = os.sendfile(peer.fileno(), file.fileno(), start, count)
             if not sent:
                 raise OSError("the file shrank while it was sent")
             start += sent
@@ -225,6 +265,21 @@ def _send_read(peer: ssl.SSLSocket, descriptor: int, span: tuple[int, int], entr
         peer.sendall(buffer[:count])
         start += count
         entry.sent += count
+
+
+def asked_for(headers: Mapping[str, str], etag: str, size: int) -> tuple[int, int, int]:
+    """(status, start, end) of what a request's conditions and Range leave of a file (RFC 9110 section 13)."""
+    if "if-match" in headers and not _names(headers["if-match"], etag):
+        return 412, 0, 0
+    if "if-none-match" in headers and _names(headers["if-none-match"], etag):
+        return 304, 0, 0
+    if headers.get("if-range", etag) != etag:
+        return 200, 0, size
+    return byte_range(headers.get("range", ""), size)
+
+
+def _names(text: str, etag: str) -> bool:
+    return text.strip() == "*" or (bool(etag) and etag in (word.strip() for word in text.split(",")))
 
 
 def byte_range(text: str, size: int) -> tuple[int, int, int]:
