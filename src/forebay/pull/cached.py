@@ -227,10 +227,11 @@ class _Work:
         make_folders(self.root.disk, layout.part_files(key))
 
         def publish(batch: Sequence[Finished]) -> None:
-            self._remember(key, listing, batch)
-            failpoint("pull.cached.verified")
-            blobs.keep(self.root, key, [(done.part, done.sha256) for done in batch])
-            failpoint("pull.cached.kept")
+            with translated(f"the cache {self.root.layout.root}"):  # the engine knows no errors but ours
+                self._remember(key, listing, batch)
+                failpoint("pull.cached.verified")
+                blobs.keep(self.root, key, [(done.part, done.sha256) for done in batch])
+                failpoint("pull.cached.kept")
             for done in batch:
                 self.files[done.file.path] = File(done.file.path, done.size, done.sha256, not done.observed)
 
