@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -179,7 +180,9 @@ async def two_ready(store: Store, key: Key) -> None:
 def say_what_next(programs: Programs, data: Path, hub: int) -> None:
     """What a person may try now; `hub` is the pid of the hub on loopback."""
     facts: Json = programs.running(data)
-    forebay = shutil.which("forebay") or f"{sys.executable} -m forebay.main"
+    beside = Path(sys.executable).with_name("forebay")  # also where the environment is not on the PATH
+    forebay = shutil.which("forebay") or (beside if beside.exists() else f"{sys.executable} -m forebay.main")
+    client = "" if find_spec("openai") else f"{sys.executable} -m pip install openai && \\\n  "
     messages = json.dumps([SYSTEM, {"role": "user", "content": QUESTION}])
     click.echo(f"""
 It is still running. Try:
@@ -190,8 +193,8 @@ It is still running. Try:
   {forebay} explain isvc/smollm2 --data {data}
   curl {facts["gateway"]}/openai/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{"model": "smollm2", "temperature": 0, "messages": {messages}}}'
-  OPENAI_BASE_URL={facts["gateway"]}/openai/v1 OPENAI_API_KEY=- \\
-    python -c 'from openai import OpenAI; print(OpenAI().models.list())'
+  {client}OPENAI_BASE_URL={facts["gateway"]}/openai/v1 OPENAI_API_KEY=- \\
+    {sys.executable} -c 'from openai import OpenAI; print(OpenAI().models.list())'
 
-  {forebay} down --data {data} && kill {hub}      # ends the home, and the hub
+  {forebay} down --data {data} && kill {hub} && rm -r {data.parent}   # leaves nothing
 """)
