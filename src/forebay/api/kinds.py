@@ -36,6 +36,7 @@ class HorizontalPodAutoscaler(Resource, api="autoscaling/v2", short=("hpa",), ca
 class Endpoints(Resource, api="v1", plural="endpoints", has_status=False, short=("ep",)): __slots__ = ()
 class ResourceQuota(Resource, api="v1", short=("quota",)): __slots__ = ()
 class LimitRange(Resource, api="v1", has_status=False, short=("limits",)): __slots__ = ()
+class ReplicationController(Resource, api="v1", has_scale=True, short=("rc",), categories=("all",)): __slots__ = ()
 class StatefulSet(Resource, api="apps/v1", has_scale=True, short=("sts",), categories=("all",)): __slots__ = ()
 class CronJob(Resource, api="batch/v1", short=("cj",), categories=("all",)): __slots__ = ()
 class PodDisruptionBudget(Resource, api="policy/v1", short=("pdb",)): __slots__ = ()
@@ -57,8 +58,8 @@ class InferenceService(Resource, api="serving.kserve.io/v1beta1", short=("isvc",
 
 # Stored and served for clients that post them; nothing of the embedded home acts on them.
 STORED: tuple[type[Resource], ...] = (
-    ResourceQuota, LimitRange, StatefulSet, CronJob, PodDisruptionBudget, Ingress, IngressClass, NetworkPolicy,
-    PriorityClass,
+    ReplicationController, ResourceQuota, LimitRange, StatefulSet, CronJob, PodDisruptionBudget, Ingress,
+    IngressClass, NetworkPolicy, PriorityClass,
 )  # fmt: skip
 CORE: tuple[type[Resource], ...] = (
     Namespace, Node, Pod, Service, Secret, ConfigMap, PersistentVolume, PersistentVolumeClaim, Event, ServiceAccount,

@@ -194,6 +194,15 @@ def _stateful_set(raw: Json) -> None:
         _claim(claim)
 
 
+def _replication_controller(raw: Json) -> None:
+    spec = _section(raw, "spec")
+    _unset(spec, replicas=1)
+    labels = (_template(spec).get("metadata") or {}).get("labels")
+    for place, name in ((spec, "selector"), (raw["metadata"], "labels")):
+        if labels and not place.get(name):
+            place[name] = dict(labels)
+
+
 def _cron_job(raw: Json) -> None:
     spec = _section(raw, "spec")
     _unset(
@@ -258,6 +267,7 @@ _DEFAULTS: dict[type[Resource], Callable[[Json], None]] = {
     kinds.RoleBinding: _role_binding,
     kinds.ClusterRoleBinding: _role_binding,
     kinds.CustomResourceDefinition: _definition,
+    kinds.ReplicationController: _replication_controller,
     kinds.StatefulSet: _stateful_set,
     kinds.CronJob: _cron_job,
     kinds.LimitRange: _limit_range,

@@ -25,6 +25,7 @@ from forebay.api.schema.workload_rules import (
     job,
     pod,
     replica_set,
+    replication_controller,
     same,
     stateful_set,
 )
@@ -300,6 +301,7 @@ RULES: dict[type[Resource], Test] = {
     kinds.StorageClass: _storage_class,
     kinds.EndpointSlice: _slice,
     kinds.CustomResourceDefinition: _definition,
+    kinds.ReplicationController: replication_controller,
     kinds.StatefulSet: stateful_set,
     kinds.CronJob: cron_job,
     kinds.PodDisruptionBudget: stored_rules.budget,

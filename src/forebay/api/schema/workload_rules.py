@@ -207,6 +207,24 @@ def stateful_set(raw: Json, old: Json | None) -> Iterator[Cause]:
         yield causes.forbidden("spec", told)
 
 
+def replication_controller(raw: Json, old: Json | None) -> Iterator[Cause]:
+    """Everything wrong with a replication controller beyond its metadata; its selector is a plain map."""
+    spec = raw["spec"]
+    template, selector = spec.get("template"), spec.get("selector")
+    yield from _not_negative(spec, "minReadySeconds")
+    if not selector:
+        yield causes.required("spec.selector")
+    yield from _not_negative(spec, "replicas")
+    labels = ((template or {}).get("metadata") or {}).get("labels") or {}
+    if selector and not selector.items() <= labels.items():
+        told = "`selector` does not match template `labels`"
+        yield causes.invalid("spec.template.metadata.labels", labels or None, told)
+    yield from _template(template or {}, "spec.template")
+    policy = ((template or {}).get("spec") or {}).get("restartPolicy")
+    if policy not in ("Always", None):
+        yield causes.unsupported("spec.template.spec.restartPolicy", policy, ("Always",))
+
+
 def job(raw: Json, old: Json | None) -> Iterator[Cause]:
     """Everything wrong with a job beyond its metadata."""
     spec = raw["spec"]

@@ -184,7 +184,9 @@ class Server:
         if (op.resource, op.subresource) == ("serviceaccounts", "token") and op.verb == "create":
             return await reviews.token(self.api, op, request)
         verb = _verb(op, served)
-        form = accepted(request.headers.get("accept", ""), transforms=op.subresource in ("", "status"))
+        form = accepted(
+            request.headers.get("accept", ""), transforms=op.subresource in ("", "status", "scale")
+        )
         call = Call(self.api, op, served, user, Query(dict(request.query_params)), form, request)
         if served.deprecated:
             call.warnings.append(served.deprecated)

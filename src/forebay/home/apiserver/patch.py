@@ -69,7 +69,10 @@ def parse_patch(media: str, data: bytes) -> Any:
         raise bad_request(f"error decoding patch: {error}") from error
     if media != JSON_PATCH:
         if not isinstance(found, dict):
-            raise bad_request("error decoding patch: json: the patch is no object")
+            said = {str: "string", list: "array", bool: "bool"}.get(type(found), "number")
+            raise bad_request(
+                f"json: cannot unmarshal {said} into Go value of type map[string]interface {{}}"
+            )
         return found
     operations = found
     if not isinstance(operations, list) or not all(isinstance(op, dict) for op in operations):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
@@ -10,8 +11,9 @@ from forebay.api import schema, selectors
 from forebay.api.kinds import Namespace, Pod
 from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Clash
-from forebay.home.apiserver import bodies, options, output, patch, verbs
+from forebay.home.apiserver import bodies, options, output, patch, tables, verbs
 from forebay.home.apiserver.context import Call
+from forebay.home.apiserver.registry import Served
 from forebay.home.apiserver.status import About, Refusal, bad_request, done, invalid, no_such_method
 from forebay.store.protocol import edit
 
@@ -51,11 +53,11 @@ async def scale(call: Call) -> Response:
     """GET, PUT and PATCH of the number of replicas."""
     kind, store = call.served.stored, call.api.store
     if call.op.verb == "get":
-        return output.respond(scale_of(kind, (await store.get(kind, call.key)).raw), call.accepted)
+        return _scaled(call, await store.get(kind, call.key))
     if call.op.verb == "update":
         raw, _ = await bodies.read_object(call.request)
         verbs.check_identity(call, raw)
-        return output.respond(scale_of(kind, (await _set(call, raw)).raw), call.accepted)
+        return _scaled(call, await _set(call, raw))
     if call.op.verb != "patch":
         raise no_such_method()
     media, change = await patch.read_patch(call)
@@ -65,11 +67,17 @@ async def scale(call: Call) -> Response:
             patch.apply_json_patch(current, change) if media == patch.JSON_PATCH else _merged(current, change)
         )
         try:
-            return output.respond(scale_of(kind, (await _set(call, wanted)).raw), call.accepted)
+            return _scaled(call, await _set(call, wanted))
         except Clash:
             if attempt + 1 == patch.ATTEMPTS_MAX:
                 raise
     raise AssertionError("unreachable")
+
+
+def _scaled(call: Call, item: Resource) -> Response:
+    """The scale of an object in the form that was asked for."""
+    shown = replace(call, served=Served(tables.SCALE, tables.SCALE))
+    return output.one(shown, scale_of(call.served.stored, item.raw))
 
 
 def _merged(current: Json, change: Json) -> Json:

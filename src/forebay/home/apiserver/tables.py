@@ -12,12 +12,13 @@ from datetime import datetime
 from typing import Any
 
 from forebay.api import crds, kinds
-from forebay.api.meta import Json, Resource
+from forebay.api.meta import Json, Resource, dynamic_kind
 from forebay.home.apiserver import autoscalers
 from forebay.home.apiserver.printers import cluster, pods, storage, stored, workloads
 from forebay.home.apiserver.printers.jsonpath import find
 from forebay.home.apiserver.printers.words import Row, age, columns, moment, since
 
+SCALE = dynamic_kind(api="autoscaling/v1", kind="Scale", plural="scales")  # what /scale answers
 _BUILT_IN: dict[type[Resource], tuple[tuple[str, ...], Row]] = {
     kinds.Pod: (pods.COLUMNS, pods.row),
     kinds.Deployment: (workloads.DEPLOYMENT, workloads.deployment),
@@ -48,6 +49,8 @@ _BUILT_IN: dict[type[Resource], tuple[tuple[str, ...], Row]] = {
         workloads.AUTOSCALER,
         lambda raw, now: workloads.autoscaler(autoscalers.from_v1(raw), now),
     ),
+    kinds.ReplicationController: (workloads.REPLICA_SET, workloads.replication_controller),
+    SCALE: (workloads.SCALE, workloads.scale),
     kinds.Endpoints: (stored.ENDPOINTS, stored.endpoints),
     kinds.StatefulSet: (stored.STATEFUL_SET, stored.stateful_set),
     kinds.CronJob: (stored.CRON_JOB, stored.cron_job),

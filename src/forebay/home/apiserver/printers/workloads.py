@@ -25,6 +25,7 @@ from forebay.home.apiserver.printers.words import (
 _WIDE = ("+Containers", "+Images", "+Selector")
 DEPLOYMENT = ("Name", "Ready", "Up-to-date", "Available", "Age", *_WIDE)
 REPLICA_SET = ("Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", *_WIDE)
+SCALE = ("Name", "Desired:integer", "Available:integer", "Age")
 DAEMON_SET = (
     "Name", "Desired:integer", "Current:integer", "Ready:integer", "Up-to-date:integer", "Available:integer",
     "Node Selector", "Age", *_WIDE,
@@ -61,6 +62,17 @@ def replica_set(raw: Json, now: datetime) -> list[Any]:
         _number(status, "readyReplicas"),
     ]
     return [raw["metadata"]["name"], *counts, age(raw, now), *_wide(raw)]
+
+
+def replication_controller(raw: Json, now: datetime) -> list[Any]:
+    """Cells in the order of REPLICA_SET; the selector is a plain map."""
+    return [*replica_set(raw, now)[:-1], label_map(part(raw, "spec", "selector"))]
+
+
+def scale(raw: Json, now: datetime) -> list[Any]:
+    """Cells in the order of SCALE."""
+    counts = [_number(part(raw, "spec"), "replicas"), _number(part(raw, "status"), "replicas")]
+    return [raw["metadata"]["name"], *counts, age(raw, now)]
 
 
 def daemon_set(raw: Json, now: datetime) -> list[Any]:
