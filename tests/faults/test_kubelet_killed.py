@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.service.kubelet_home import end, eventually, home, is_ready, processes_of, sh
 
+from forebay.home.kubelet.processes import Exited, Launch, PodProcesses
 from forebay.home.kubelet.stats import processes
 
 ROOT = Path(__file__).parents[2]
@@ -168,3 +169,37 @@ def test_a_stopped_home_lets_containers_end_in_their_own_way(tmp_path: Path) -> 
 
 async def _exists(path: Path) -> bool:
     return path.exists()
+
+
+def test_a_restart_and_a_probe_that_start_at_once_share_one_supervisor(tmp_path: Path) -> None:
+    async def body() -> None:
+        ended: list[str] = []
+        both = asyncio.Event()
+
+        def on_exit(name: str, exited: Exited) -> None:
+            ended.append(name)
+            if sorted(ended) == ["a.0", "b.0"]:
+                both.set()
+
+        pod = PodProcesses(tmp_path, on_exit)
+
+        def sleeper(name: str) -> Launch:
+            return Launch(name, ("sleep", "600"), {"PATH": os.environ["PATH"]}, "/", str(tmp_path / name))
+
+        async def supervisors(*names: str) -> set[int]:
+            started = await asyncio.gather(*(pod.start(sleeper(name)) for name in names))
+            table = processes()
+            return {table[pid].parent for pid, _ in started}
+
+        (first,) = await supervisors("a.0", "b.0")
+        end(first)
+
+        async with asyncio.timeout(5):
+            await both.wait()  # and at once, before its end is known to all
+        (second,) = await supervisors("a.1", "b.1", "c.0")
+        assert second != first and set(pod.pids) == {"a.1", "b.1", "c.0"}
+        await pod.close()
+        await all_gone({second})
+        assert sorted(ended) == ["a.0", "a.1", "b.0", "b.1", "c.0"]
+
+    asyncio.run(body())

@@ -129,8 +129,12 @@ class PodProcesses:
                 self._process.kill()
 
     async def _ensure(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            return
+        if self._process is not None and self._reader is not None:
+            if self._process.returncode is None and not self._reader.done():
+                return
+            self._kill_supervisor()  # its pipe is closed: it is about to end, if it has not
+            await self._process.wait()
+            await self._reader  # first all that it took along is told as lost
         env = {"PATH": os.environ.get("PATH", os.defpath), POD_DIR: str(self._dir)}
         command = (sys.executable, "-I", "-S", str(SUPERVISOR))
         try:
