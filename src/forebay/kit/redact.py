@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+_USERINFO = re.compile(r"(?<=://)[^/\s?#\"'<>]+@")  # up to the last @: passwords may hold one
 _QUERY = re.compile(r"(?i)([?&](?:[^=&\s]*(?:sig|token|key|secret|credential|password)[^=&\s]*)=)[^&\s]+")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}")
 _HF = re.compile(r"\bhf_[A-Za-z0-9]{8,}")

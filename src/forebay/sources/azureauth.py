@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from forebay.errors import Denied, Invalid
 from forebay.kit.redact import redacted
 from forebay.sources.gcsauth import token_of
+from forebay.sources.settings import endpoint_of
 from forebay.sources.tokens import Renewed
 from forebay.sources.wire.client import Client
 from forebay.sources.wire.conn import Deadlines
@@ -92,7 +93,7 @@ def _endpoint(env: Mapping[str, str]) -> str:
         raise Invalid("an az:// address names no account: set AZURE_STORAGE_ACCOUNT, or write "
                       "https://account.blob.core.windows.net/container/prefix")  # fmt: skip
     suffix = said.get("EndpointSuffix", "core.windows.net")
-    return (given or f"https://{account}.blob.{suffix}").rstrip("/")
+    return endpoint_of(given or f"https://{account}.blob.{suffix}", "the Azure endpoint")
 
 
 def connection(env: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
 from forebay.errors import Absent, Denied, Invalid
+from forebay.kit.redact import redacted
 from forebay.sources.archives import is_archive
 from forebay.sources.paths import check_together
 from forebay.sources.types import Listing, RemoteFile, Request
@@ -57,7 +58,7 @@ def local_path(uri: str) -> Path:
         or not path.startswith("/")
         or "\0" in path
     ):
-        raise Invalid(f"{uri!r} is not file:///absolute/path")
+        raise Invalid(f"{redacted(uri)!r} is not file:///absolute/path")
     return Path(path)
 
 

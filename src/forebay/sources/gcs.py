@@ -19,7 +19,7 @@ from forebay.kit.redact import redacted
 from forebay.sources.archives import is_archive
 from forebay.sources.gcsauth import authorization
 from forebay.sources.paths import check_together
-from forebay.sources.settings import trust_from
+from forebay.sources.settings import endpoint_of, trust_from
 from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client, Reply, refused
 
@@ -36,10 +36,10 @@ class GcsSource:
     name: ClassVar[str] = "gs"
 
     def __init__(self, env: Mapping[str, str]) -> None:
-        emulator = env.get("STORAGE_EMULATOR_HOST", "").rstrip("/")
+        emulator = env.get("STORAGE_EMULATOR_HOST", "")
         if emulator and "://" not in emulator:
             emulator = f"http://{emulator}"
-        self._endpoint = emulator or DEFAULT
+        self._endpoint = endpoint_of(emulator or DEFAULT, "STORAGE_EMULATOR_HOST")
         self._trust = trust_from(env)
         self._client = Client(env, trust=self._trust)
         self._token = authorization(env, self._client, emulated=bool(emulator))

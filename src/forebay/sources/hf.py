@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
 from forebay.kit.foreign import count
-from forebay.kit.redact import Secret
+from forebay.kit.redact import Secret, redacted
 from forebay.sources.paths import check_together
-from forebay.sources.settings import trust_from
+from forebay.sources.settings import endpoint_of, trust_from
 from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client, Reply, refused
 
@@ -38,7 +38,7 @@ class HubSource:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
-        self._endpoint = (env.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+        self._endpoint = endpoint_of(env.get("HF_ENDPOINT") or DEFAULT_ENDPOINT, "HF_ENDPOINT")
         self._trust = trust_from(env)
         self._client = Client(env, trust=self._trust)
         self._token = _token(env)
@@ -140,9 +140,9 @@ def parse(uri: str) -> tuple[str, str]:
     """(owner/model, revision or "") of an hf:// URI. Raises Invalid."""
     match = _URI.fullmatch(uri)
     if not match or not _is_repo(f"{match[1]}/{match[2]}"):
-        raise Invalid(f"{uri!r} is not hf://owner/model or hf://owner/model:revision")
+        raise Invalid(f"{redacted(uri)!r} is not hf://owner/model or hf://owner/model:revision")
     if match[3] and re.search(r"[\x00-\x20\x7f?#]|\.\.", match[3]):
-        raise Invalid(f"{uri!r} names a revision that no repository can have")
+        raise Invalid(f"{redacted(uri)!r} names a revision that no repository can have")
     return f"{match[1]}/{match[2]}", match[3] or ""
 
 

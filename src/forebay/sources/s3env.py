@@ -8,7 +8,7 @@ from typing import Any
 
 from forebay.errors import Invalid
 from forebay.kit.foreign import parsed
-from forebay.sources.settings import flag
+from forebay.sources.settings import endpoint_of, flag
 
 _AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
 
@@ -65,7 +65,7 @@ def _endpoint(env: Mapping[str, str], region: str) -> str:
         return _amazon(region)
     if "://" not in text:
         text = f"{'https' if flag(env, 'S3_USE_HTTPS', True) else 'http'}://{text}"
-    return text.rstrip("/")
+    return endpoint_of(text, "the S3 endpoint")
 
 
 def _amazon(region: str) -> str:

@@ -51,6 +51,14 @@ def _bundle(env: Mapping[str, str]) -> str:
     return next((env[n] for n in names if env.get(n)), "")
 
 
+def endpoint_of(url: str, name: str) -> str:
+    """A service's address without a slash at its end. Raises Invalid for one with a user or password in it:
+    addresses are stored and shown, credentials have variables of their own."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise Invalid(f"{name} holds a user or password; take it out and use the source's own variables")
+    return url.rstrip("/")
+
+
 def patterns(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     """STORAGE_ALLOW_PATTERNS and its like: a JSON array or a comma list. Raises Invalid."""
     text = env.get(name, "").strip()

@@ -43,7 +43,7 @@ def scheme_of(uri: str) -> str:
         return scheme.lower()
     known = ", ".join(f"{name}://" for name in SOURCES)
     if scheme.lower() == "pvc":
-        raise Invalid(f"{uri!r}: a claim is mounted, not downloaded; known are {known}")
+        raise Invalid(f"{redacted(uri)!r}: a claim is mounted, not downloaded; known are {known}")
     raise Invalid(f"{redacted(uri)!r} has no scheme that can be pulled; known are {known}")
 
 

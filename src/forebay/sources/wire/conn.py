@@ -23,7 +23,7 @@ from forebay.sources.wire.heads import HEAD_MAX, BadAnswer, Head, Where, WireErr
 from forebay.sources.wire.proxy import Proxy
 
 _TICK_S = 0.5
-_BUFFER = 256 * 1024
+_BUFFER, _ROOMY = 64 * 1024, 256 * 1024  # for heads; for many small answers in one go
 
 
 class Dropped(WireError):
@@ -129,6 +129,13 @@ class Conn:
             ) from error
         except (OSError, ssl.SSLError) as error:
             raise Unreachable(f"no TLS connection to {at.host}:{at.port}: {error}") from error
+
+    def make_room(self) -> None:
+        """Before many small answers: more of them in one system call. Only between answers that are read."""
+        if len(self._bytes) < _ROOMY and self._lo == self._hi:
+            self._bytes = bytearray(_ROOMY)
+            self._buffer = memoryview(self._bytes)
+            self._lo = self._hi = 0
 
     def send(self, method: str, at: Where, headers: Mapping[str, str], body: bytes = b"") -> None:
         """Send a request; several may be sent before the first answer is read. Raises Dropped."""
