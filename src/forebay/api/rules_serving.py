@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from forebay.api import kinds, names
 from forebay.api.admission import Check, Look, Review
 from forebay.api.meta import Json, Key, Resource
+from forebay.api.rules_embedded import embedded
 from forebay.api.schema.causes import Cause, invalid, missing
 from forebay.api.states import ISVC_NAME_PATTERN
 from forebay.errors import Denied
@@ -181,6 +182,7 @@ def storage_containers(review: Review) -> Iterable[Cause]:
 
 
 CHECKS: Sequence[Check] = (
+    embedded,
     sources,
     unique_source,
     groups_exist,

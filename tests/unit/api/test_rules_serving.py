@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fakes.serving_world import World
@@ -143,3 +144,43 @@ async def test_a_node_group_stays_while_a_cache_names_it(tmp_path: Path) -> None
             await world.delete(kinds.LocalModelNodeGroup, "gpu1")
         await world.delete(kinds.LocalModelCache, "iris")
         await world.delete(kinds.LocalModelNodeGroup, "gpu1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "path", "said"),
+    [
+        (
+            kinds.LocalModelNodeGroup,
+            {"storageLimit": "1Gi", "persistentVolumeSpec": {"local": []}, "persistentVolumeClaimSpec": {}},
+            "spec.persistentVolumeSpec",
+            "cannot unmarshal array into Go struct field PersistentVolumeSpec.local",
+        ),
+        (
+            kinds.InferenceService,
+            {"predictor": {"containers": [{"name": "c"}], "affinity": {"nodeAffinity": "x"}}},
+            "spec.predictor",
+            "cannot unmarshal string into Go struct field Affinity.affinity.nodeAffinity",
+        ),
+        (
+            kinds.InferenceService,
+            {"predictor": {"containers": [{"name": "c"}], "dnsConfig": {"options": [None]}}},
+            "spec.predictor.dnsConfig.options[0]",
+            "must be of type object: null",
+        ),
+        (
+            kinds.ClusterServingRuntime,
+            {"containers": [{"name": "c", "ports": [{"containerPort": "x"}]}]},
+            "spec",
+            "cannot unmarshal string into Go struct field ContainerPort.containers.ports.containerPort",
+        ),
+    ],
+)
+async def test_embedded_objects_have_kubernetes_types(
+    tmp_path: Path, kind: type[Any], spec: dict[str, Any], path: str, said: str
+) -> None:
+    async with World(tmp_path, checks=CHECKS) as world:
+        item = kind.new("x", "default" if kind.namespaced else "", spec=spec)
+        with pytest.raises(Invalid) as caught:
+            await world.store.create(item)
+        [(where, _, message)] = caught.value.causes
+        assert where == path and said in message

@@ -128,13 +128,15 @@ def autoscaler(seen: Seen, predictor: Predictor) -> HorizontalPodAutoscaler | No
 
 
 def _metrics(raw: Json) -> list[Json]:
-    told = [m for m in (raw.get("autoScaling") or {}).get("metrics") or [] if m.get("type") == "Resource"]
-    if told:
-        return [_resource_metric(str(m["resource"]["name"]), m["resource"].get("target") or {}) for m in told]
+    listed = (raw.get("autoScaling") or {}).get("metrics") or []
+    told = [m.get("resource") or {} for m in listed if m.get("type") == "Resource"]
+    named = [_resource_metric(str(r["name"]), r.get("target") or {}) for r in told if r.get("name")]
+    if named:
+        return named
     name = raw.get("scaleMetric") if raw.get("scaleMetric") in ("cpu", "memory") else "cpu"
-    target: Json = {
-        "type": raw.get("scaleMetricType") or ("Utilization" if name == "cpu" else "AverageValue")
-    }
+    share = name == "cpu" and not raw.get("scaleTarget")  # of CPU nobody can guess an amount
+    usual = "Utilization" if name == "cpu" else "AverageValue"
+    target: Json = {"type": "Utilization" if share else raw.get("scaleMetricType") or usual}
     if target["type"] == "Utilization":
         target["averageUtilization"] = int(raw.get("scaleTarget") or 80)
     else:

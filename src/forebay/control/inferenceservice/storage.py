@@ -58,7 +58,9 @@ def _object_store(seen: Seen, storage: Json) -> Source:
     try:
         entry = json.loads((decoded(secret, key) if secret else None) or "{}")
     except ValueError:
-        return Source(problem=f"{where}: not JSON; correct it")
+        entry = None
+    if not isinstance(entry, dict):
+        return Source(problem=f"{where}: not a JSON object; correct it")
     told = {**entry, **(storage.get("parameters") or {})}
     kind, bucket = told.get("type"), told.get("bucket")
     if not kind or (kind == "s3" and not bucket):

@@ -78,7 +78,8 @@ def _containers(service: InferenceService, predictor: Predictor, runtime_spec: J
         found += [c for c in predictor.raw.get("containers") or [] if c.get("name") != names.MODEL_CONTAINER]
     if found:
         main = main_container({"containers": found})
-        main.setdefault("ports", [{"containerPort": DEFAULT_PORT, "name": "http1", "protocol": "TCP"}])
+        if not main.get("ports"):
+            main["ports"] = [{"containerPort": DEFAULT_PORT, "name": "http1", "protocol": "TCP"}]
         if "readinessProbe" not in main:
             port = main["ports"][0]["containerPort"]
             main["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 2, "timeoutSeconds": 1}
