@@ -1,7 +1,7 @@
 """Sentences for every field of our kinds, for those who show them; other programs never load them.
 
-`words.toml` says each once: its keys are ends of paths, and the longest that fits a field counts. There is none
-for `metadata`: a CustomResourceDefinition must say nothing of it.
+`words.toml` says each once: its keys are ends of paths, and the longest that fits a field counts. There is
+none for `metadata`: a CustomResourceDefinition must say nothing of it.
 """
 
 from __future__ import annotations
