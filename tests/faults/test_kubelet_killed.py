@@ -150,6 +150,21 @@ def test_a_killed_supervisor_takes_its_containers_with_it_and_they_start_again(
     asyncio.run(body())
 
 
+def test_a_supervisor_that_hangs_does_not_keep_its_pod(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with home(tmp_path) as here:
+            await here.pod("one", {"containers": [sh("exec sleep 600")], "terminationGracePeriodSeconds": 1})
+            pod = await here.until("one", is_ready)
+            before = set(processes_of(tmp_path))
+            hung = processes()[here.kubelet.pids("default", "one")["main"]].parent
+            os.kill(hung, signal.SIGSTOP)
+            await here.store.delete(type(pod), pod.key, grace_s=1)
+            await here.gone("one")
+            await all_gone(before)
+
+    asyncio.run(body())
+
+
 def test_a_stopped_home_lets_containers_end_in_their_own_way(tmp_path: Path) -> None:
     async def body() -> None:
         async with home(tmp_path) as here:

@@ -147,6 +147,7 @@ class Farm:
 
     def _as_expected(self) -> bool:
         """No process too many: a supervisor for each running pod, one program of each kind."""
+        self._spare_the_wait()
         kinds = Counter(self.programs().values())
         wanted = Counter(home=1, node=1, gateway=1, llama=self.replicas, supervisor=2 + self.replicas)
         return kinds == wanted

@@ -21,6 +21,7 @@ SUPERVISOR = Path(__file__).with_name("supervisor.py")
 POD_DIR = "FOREBAY_POD_DIR"  # in the environment of every process of a pod: how a later life finds leftovers
 CONTAINER = "FOREBAY_CONTAINER"
 START_S, CLOSE_S = 30.0, 12.0  # how long a supervisor may take to start a process; to kill everything and end
+KILL_S = 5.0  # and to tell that a process it was to kill has ended
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,18 @@ class PodProcesses:
         return event["pid"], event["at"]
 
     def signal(self, id: str, sig: int) -> None:
-        """Signal a container's process group; SIGKILL reaches everything it left behind too."""
+        """Signal a container's process group; SIGKILL reaches everything it left behind too.
+
+        A supervisor that does not carry that out (it was stopped, or hangs in the kernel) is killed itself.
+        """
         if id in self._alive:
             self._send(do="signal", id=id, sig=int(sig))
+            if sig == signal.SIGKILL:
+                asyncio.get_running_loop().call_later(KILL_S, self._insist, id, self._alive[id])
+
+    def _insist(self, id: str, pid: int) -> None:
+        if self._alive.get(id) == pid:
+            self._kill_supervisor()
 
     async def run(self, launch: Launch, *, timeout_s: float) -> Exited:
         """Run a command to its end beside the containers (exec probes and hooks). Raises StartFailed,
