@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,22 @@ def test_explain_reads_types_required_and_nested_fields(apiserver: ApiServer) ->
     assert "<[]Container> -required-" in apiserver("explain", "pod.spec")
     assert "FIELD: replicas <integer>" in apiserver("explain", "deployment.spec.replicas")
     assert "sourceModelUri" in apiserver("explain", "localmodelcaches.spec")
+
+
+def test_explain_reads_the_old_documents_too(apiserver: ApiServer) -> None:
+    def explained(what: str) -> str:
+        return apiserver("explain", what, "--output=plaintext-openapiv2", "--recursive")
+
+    assert re.search(
+        r"strategy\t<Object>\n +rollingUpdate\t<Object>\n +maxSurge\t<string>", explained("deploy")
+    )
+    assert re.search(r"ports\t<\[\]Object>\n +appProtocol\t<string>", explained("service"))
+    assert "data\t<map[string]string>" in explained("configmap")
+    assert re.search(r"nodeGroups\t<\[\]string>", explained("localmodelcache"))
+    document = json.loads(apiserver("get", "--raw", "/openapi/v2"))
+    assert document["swagger"] == "2.0"
+    pod = document["definitions"]["io.k8s.api.core.v1.Pod"]
+    assert pod["properties"]["spec"] == {"$ref": "#/definitions/io.k8s.api.core.v1.PodSpec"}
     assert "how far the model is" in apiserver("explain", "isvc.status.modelStatus").lower()
 
 

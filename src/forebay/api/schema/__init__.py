@@ -23,6 +23,7 @@ Preparing what is stored (`forebay.api.admission.Rules` does it for the store)
     `pruned(raw, kind)`, `defaulted(raw, kind)`, `validate(raw, old, kind)` -> causes.
 Describing
     `openapi_v3(group, version, kinds)` is the document of /openapi/v3/apis/<group>/<version>.
+    `openapi_v2.openapi_v2(documents)` makes the old one of them.
 """
 
 from forebay.api.schema.crd import kind_of_crd

@@ -143,6 +143,8 @@ class Server:
             return health.answer(path, request.query_params, checks)
         if path == "/version":
             return output.respond(discovery.VERSION)
+        if path == "/openapi/v2":
+            return await self._documents.old(request)
         if path == "/openapi/v3":
             return output.respond(self._documents.index())
         if path.startswith("/openapi/v3/"):
@@ -160,7 +162,7 @@ class Server:
         found: Json | None = None
         match path.strip("/").split("/"):
             case [""]:
-                found = {"paths": ["/api", "/apis", "/openapi/v3", "/version", *health.ROOTS]}
+                found = {"paths": ["/api", "/apis", "/openapi/v2", "/openapi/v3", "/version", *health.ROOTS]}
             case ["api"]:
                 found = discovery.core_versions(request.headers.get("host", ""))
             case ["apis"]:

@@ -1,4 +1,4 @@
-"""OpenAPI v3 documents, one per group and version, built when first asked for."""
+"""OpenAPI documents: v3, one per group and version, and v2, one for all; built when first asked for."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from forebay.api import schema
-from forebay.api.meta import Json
+from forebay.api.meta import Json, Resource
+from forebay.api.schema.openapi_v2 import as_protobuf, openapi_v2
 from forebay.home.apiserver import output
 from forebay.home.apiserver.registry import Registry
 from forebay.home.apiserver.status import no_such_resource
 from forebay.kit.tasks import in_thread
+
+_PROTOBUF = "com.github.proto-openapi.spec"  # with "@v1.0+protobuf" or ".v2.v1.0+protobuf" behind it
 
 
 class Documents:
@@ -21,6 +24,7 @@ class Documents:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._made: dict[tuple[str, str], tuple[int, bytes, str]] = {}
+        self._v2: tuple[int, bytes, bytes] | None = None  # revision, JSON, protobuf
 
     def index(self) -> Json:
         """Where each document is."""
@@ -45,6 +49,17 @@ class Documents:
             return Response(None, 304, headers)
         return Response(body, 200, headers, media_type="application/json")
 
+    async def old(self, request: Request) -> Response:
+        """The v2 document, in protobuf for who asks for that."""
+        revision = self._registry.revision
+        if self._v2 is None or self._v2[0] != revision:
+            places = [(group, v) for group, versions in self._registry.groups().items() for v in versions]
+            kinds = {place: [served.kind for served in self._registry.of(*place)] for place in places}
+            self._v2 = (revision, *await in_thread(_old_forms, kinds))
+        if _PROTOBUF in request.headers.get("accept", ""):
+            return Response(self._v2[2], 200, media_type=f"application/{_PROTOBUF}.v2.v1.0+protobuf")
+        return Response(self._v2[1], 200, media_type="application/json")
+
     async def _document(self, group: str, version: str) -> tuple[bytes, str]:
         made = self._made.get((group, version))
         if made is not None and made[0] == self._registry.revision:
@@ -55,6 +70,11 @@ class Documents:
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         self._made[group, version] = (revision, body, tag)
         return body, tag
+
+
+def _old_forms(kinds: dict[tuple[str, str], list[type[Resource]]]) -> tuple[bytes, bytes]:
+    document = openapi_v2(schema.openapi_v3(*place, found) for place, found in kinds.items())
+    return output.encode(document), as_protobuf(document)
 
 
 def _place(path: str) -> tuple[str, str]:
