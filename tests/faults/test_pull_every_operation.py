@@ -85,7 +85,6 @@ def one_trial(story: Story, root: Path, trouble: str, at: int) -> str:
     return refusing.refused
 
 
-@pytest.mark.xfail(strict=True, reason="the committer's unlink of a journal is not guarded: it becomes a Bug")
 def test_a_journal_that_cannot_be_removed_harms_nobody(tmp_path: Path) -> None:
     """The file has its name by then; what is left of the journal is not believed, its part being gone."""
 
@@ -105,3 +104,25 @@ def test_a_kernel_that_writes_half_of_what_it_is_given_is_given_the_rest(name: s
             story.pull(tmp_path / "out")
         assert published(tmp_path / "out") == story.tree
         assert sum(op.what == "write" for op in calls.ops) > 20
+
+
+def test_what_fsync_refused_is_not_believed(tmp_path: Path) -> None:
+    """Linux drops such pages, tells it once, and says yes the next time; only fetching anew brings them."""
+    trials = 0
+
+    def refuse(op: Op) -> None:
+        nonlocal trials
+        if op.what == "sync" and op.name.endswith(".part") and not trials:
+            trials += 1
+            raise OSError(errno.EIO, "not this time", op.name)
+
+    with STORIES["no-digest"](tmp_path) as story:
+        with OsCalls(tmp_path, refuse).watching(), pytest.raises(Unavailable, match="cannot sync"):
+            story.pull(tmp_path / "out")
+        (part,) = (tmp_path / "out").rglob("*.part")
+        assert part.stat().st_size == 0
+        again = OsCalls(tmp_path)
+        with again.watching():
+            story.pull(tmp_path / "out")
+        written = sum(len(op.data) for op in again.ops if op.what == "write" and op.name.endswith(".part"))
+        assert written == len(story.tree["model.bin"])

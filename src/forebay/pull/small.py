@@ -50,6 +50,7 @@ class SmallFiles:
             return
         try:
             conn, _ = self._asker.connection(routes[0])
+            conn.make_room()
             try:
                 self._pipeline(conn, left, routes, origin, count)
             finally:
@@ -69,10 +70,11 @@ class SmallFiles:
         if buffer is None:
             return
         undone: list[Transfer] = []
+        own = self._board.origins.is_last(origin)
         try:
             while left and not self._board.over:
                 with self._watch.phase("network"):
-                    body = self._body(conn, left[0], memoryview(buffer), lambda n: count(origin, n))
+                    body = self._body(conn, left[0], memoryview(buffer), lambda n: count(origin, n), own=own)
                 transfer = left.pop(0)
                 if body is None or not self._finish(transfer, body, origin):
                     undone.append(transfer)
@@ -83,12 +85,13 @@ class SmallFiles:
             self._board.buffers.give(buffer)
 
     def _body(
-        self, conn: Conn, transfer: Transfer, view: memoryview, count: Callable[[int], None]
+        self, conn: Conn, transfer: Transfer, view: memoryview, count: Callable[[int], None], *, own: bool
     ) -> memoryview | None:
-        """The whole body of the next answer, or None if it is not simply the file."""
+        """The whole body of the next answer, or None if it is not simply the file; `own`: the source's own
+        answer, whose ETag is the listing's."""
         head = conn.answer()
         judged = judge(Asked(0, transfer.size, transfer.size, ranged=False, etag=""), head)
-        stale = transfer.file.etag and head.etag and head.etag != transfer.file.etag
+        stale = own and transfer.file.etag and head.etag and head.etag != transfer.file.etag
         if judged.verdict is not Verdict.TAKE or stale or head.get("x-amz-server-side-encryption"):
             conn.skip(256 * 1024)
             return None
