@@ -112,7 +112,8 @@ def run_pull(wish: PullWish) -> int:
     from forebay.pull.command import PullOptions, pull_command
 
     options = PullOptions(wish.uri, wish.dest, wish.revision, wish.explain, wish.as_json, wish.rate_bytes_s)
-    return pull_command(options, os.environ)
+    peers = {"FOREBAY_PEERS": " ".join(wish.peers)} if wish.peers else {}
+    return pull_command(options, {**os.environ, **peers})
 
 
 def run_storage_initializer(arguments: Sequence[str]) -> int:

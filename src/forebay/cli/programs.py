@@ -71,6 +71,7 @@ class PullWish:
     explain: bool
     as_json: bool
     rate_bytes_s: float
+    peers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

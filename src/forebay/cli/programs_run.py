@@ -1,13 +1,15 @@
-"""The programs that run in pods or by hand: storage-initializer, node, gateway, llama, hub."""
+"""The programs that run in pods or by hand: storage-initializer, node, gateway, llama, hub, blobs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import click
 
 from forebay.cli.errors import guarded
 from forebay.cli.programs import Programs
+from forebay.kit.rate import rate
 
 
 def _passed_on(
@@ -34,9 +36,6 @@ storage_initializer = _passed_on(
 )
 llama = _passed_on("llama", lambda p: p.llama, "Serve a GGUF or Llama-family model over the OpenAI API.")
 hub = _passed_on("hub", lambda p: p.hub, "Serve a folder over the Hugging Face Hub's protocol, on loopback.")
-blobs = _passed_on(
-    "blobs", lambda p: p.blobs, "Serve a cache's content by digest, read-only, for other nodes."
-)
 
 
 @click.command()
@@ -55,3 +54,27 @@ def node(programs: Programs) -> int:
 def gateway(programs: Programs, host: str, port: int) -> int:
     """Run the data plane: OpenAI, V1 and V2 requests to ready pods."""
     return programs.gateway(host, port)
+
+
+@click.command()
+@click.argument("root", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=0, help="Port to listen on; any without it.")
+@click.option("--connections", default=64, show_default=True, help="At most so many at once.")
+@click.option("--limit-rate", default="", metavar="RATE", help="Bytes a second in all, e.g. 50M.")
+@click.pass_obj
+@guarded
+def blobs(programs: Programs, root: Path, host: str, port: int, connections: int, limit_rate: str) -> int:
+    """Serve a cache's content by digest, read-only, for other nodes. ROOT is a node group's folder."""
+    limit = rate(limit_rate, "--limit-rate") if limit_rate else 0.0
+    words = [
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--connections",
+        str(connections),
+        "--limit-rate",
+        str(limit),
+    ]
+    return programs.blobs([*words, str(root)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,11 +18,14 @@ from forebay.kit.rate import rate
 @click.option("--revision", default="", help="Branch, tag or commit, where the URI names none.")
 @click.option("--explain", is_flag=True, help="Say where the time went and what limited it.")
 @click.option("--limit-rate", default="", metavar="RATE", help="Bytes a second at most, e.g. 50M.")
+@click.option(
+    "--peer", "peers", multiple=True, metavar="URL", help="A `forebay blobs` to ask before the source."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
 @click.pass_obj
 @guarded
 def pull(
-    programs: Programs, uri: str, dest: Path, revision: str, explain: bool, limit_rate: str, as_json: bool
+    programs: Programs, uri: str, dest: Path, limit_rate: str, peers: tuple[str, ...], **options: Any
 ) -> int:
     """Fetch a model into a folder: verified, durable, resumable.
 
@@ -29,4 +33,4 @@ def pull(
     Tokens come from the environment: HF_TOKEN, AWS_*, netrc. Exit codes are those of the error's class.
     """
     limit = rate(limit_rate, "--limit-rate") if limit_rate else 0.0
-    return programs.pull(PullWish(uri, dest, revision, explain, as_json, limit))
+    return programs.pull(PullWish(uri, dest, rate_bytes_s=limit, peers=peers, **options))

@@ -21,6 +21,8 @@ from forebay.sources.wire.conn import Conn, Deadlines, Dropped, Trust
 from forebay.sources.wire.heads import Head, Where, WireError, follow, headers_after, where
 from forebay.sources.wire.proxy import proxy_for
 
+PEER_REST_S = 10.0
+
 
 class GiveBack(Exception):
     """The piece goes back to the board; nothing is wrong."""
@@ -108,7 +110,12 @@ class Asker:
         for _ in range(self._board.settings.redirects_max + 1):
             if isinstance(route.at, Path):
                 return LocalBody(route.at, start)
-            conn, head, judged = self._exchange(claim, origin, route, start)
+            try:
+                conn, head, judged = self._exchange(claim, origin, route, start)
+            except WireError as error:
+                if self._rest(origin, PEER_REST_S, str(error)):
+                    raise Retry(str(error), wait_s=0.0) from error
+                raise
             if judged.verdict is Verdict.TAKE:
                 self._accept(claim, origin, route, head)
                 return HttpBody(conn)
@@ -261,6 +268,8 @@ class Asker:
                     raise Retry(judged.why, wait_s=0.0)
                 raise GiveBack
             case Verdict.AGAIN:
+                if self._rest(origin, judged.wait_s or PEER_REST_S, f"it answered {judged.why}"):
+                    raise Retry(f"it answered {judged.why}", wait_s=0.0)
                 board.asked_slower = board.asked_slower or judged.why in ("429", "503")
                 raise Retry(f"it answered {judged.why}", wait_s=judged.wait_s)
             case Verdict.EXPIRED:
@@ -268,6 +277,8 @@ class Asker:
                     raise Retry(f"the address has expired ({judged.why})", wait_s=0.0)
                 text = f"{what} was refused ({judged.why}): check the credentials and their rights"
                 self._give_up(claim, origin, text, Denied)
+            case Verdict.CHANGED if not board.origins.is_last(origin):
+                self._give_up(claim, origin, f"{what}: {judged.why}", Damaged)
             case Verdict.CHANGED:
                 board.start_over(transfer, claim.epoch, judged.why)
                 raise GiveBack
@@ -285,6 +296,11 @@ class Asker:
                 self._give_up(claim, origin, f"{what}: {judged.why}", Damaged)
             case _:
                 self._give_up(claim, origin, f"{what} answered {judged.why}", Unavailable)
+
+    def _rest(self, origin: Origin, seconds: float, why: str) -> bool:
+        """Turn to others for a while, if this is a peer."""
+        with self._board.changed:
+            return self._board.origins.rest(origin, seconds, why)
 
     def _give_up(self, claim: Claim, origin: Origin, why: str, error: type[ForebayError]) -> NoReturn:
         """Go on with the next origin, or raise `error` if there is none."""

@@ -7,7 +7,8 @@ here: the board's holds, except for `differing`, which reads files and touches n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from forebay.pull.plan import Ranges
 from forebay.pull.state import Origin, Transfer
 
 _STEP = 1 << 20
+LEFT_MAX = 4  # files that a peer fails before nothing more is asked of it
 
 
 @dataclass
@@ -26,13 +28,42 @@ class Origins:
     notes: list[str]
     distrusted: dict[int, str] = field(default_factory=dict)
     failures: int = 0  # files that did not match
+    clock: Callable[[], float] = time.monotonic
+    _resting: dict[int, float] = field(default_factory=dict)  # origin index: until when others are asked
+
+    _left: dict[int, int] = field(default_factory=dict)  # origin index: files for which it is avoided
+
+    def is_last(self, origin: Origin) -> bool:
+        """Whether this is the source itself, which has no stand-in."""
+        return origin is self.all[-1]
+
+    def rest(self, origin: Origin, seconds: float, why: str = "") -> bool:
+        """Ask others for a while. False for the source itself."""
+        if self.is_last(origin):
+            return False
+        if why and origin.index not in self._resting:
+            self.notes.append(f"{origin.name}: {why}; others are asked meanwhile")
+        self._resting[origin.index] = self.clock() + seconds
+        return True
+
+    def back(self, origin: Origin) -> None:
+        """It may be asked again."""
+        self._resting.pop(origin.index, None)
+
+    def first(self) -> Origin:
+        """Who is asked first now, as far as no file has had trouble with it."""
+        return next((o for o in self.all if self._is_awake(o)), self.all[-1])
+
+    def _is_awake(self, origin: Origin) -> bool:
+        return origin.index not in self.distrusted and self._resting.get(origin.index, 0.0) <= self.clock()
 
     def of(self, transfer: Transfer) -> Origin | None:
         """Who is asked for this file now: the first that has not failed it, distrusted ones last."""
         left = [o for o in self.all if o.index not in transfer.avoid]
         if transfer.only is not None:
             left = [o for o in left if o.index == transfer.only] or left
-        return next((o for o in left if o.index not in self.distrusted), left[0] if left else None)
+        trusted = [o for o in left if o.index not in self.distrusted] or left
+        return next((o for o in trusted if self._is_awake(o)), trusted[0] if trusted else None)
 
     def avoid(self, transfer: Transfer, origin: Origin, why: str) -> bool:
         """Ask this origin no more for this file. False if nobody else is left (then it stays)."""
@@ -44,7 +75,12 @@ class Origins:
         transfer.single = False
         if transfer.only == origin.index:
             transfer.only = None
-        self.notes.append(f"{origin.name} is avoided for {transfer.file.path}: {why}")
+        self._left[origin.index] = self._left.get(origin.index, 0) + 1
+        if self._left[origin.index] <= LEFT_MAX:
+            self.notes.append(f"{origin.name} is avoided for {transfer.file.path}: {why}")
+        if self._left[origin.index] == LEFT_MAX and not self.is_last(origin):
+            self.notes.append(f"{origin.name} is avoided for all that is left")
+            self._resting[origin.index] = float("inf")
         return True
 
     def accuse(self, transfer: Transfer, aside: Path) -> bool:

@@ -33,6 +33,7 @@ from forebay.pull.folder import Watching
 from forebay.pull.limits import Limits
 from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
 from forebay.sources.layers import unpack_listing
+from forebay.sources.peer import peers_from
 from forebay.sources.table import resolve
 from forebay.sources.types import Listing, RemoteFile, Source
 
@@ -241,7 +242,9 @@ class _Work:
                 self._told_at = time.monotonic()
                 asker.progress(_told(progress, self.root.now()))
 
-        plan = Plan(listing, (source,), layout.part_files(key), layout.damaged, publish)
+        with self.trip.stage("resolve"):
+            peers = peers_from(self.env, listing, key)
+        plan = Plan(listing, (*peers, source), layout.part_files(key), layout.damaged, publish)
         hooks = Hooks(
             have=lambda file: file.path in self.files,
             on_progress=tell,

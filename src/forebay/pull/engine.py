@@ -22,6 +22,7 @@ from forebay.pull.model import Hooks, Plan, Progress, Report, Settings
 from forebay.pull.opening import transfers
 from forebay.pull.parts import disk_errors
 from forebay.pull.state import Origin
+from forebay.pull.steer import Steering
 from forebay.pull.tuner import Sight, Tuner
 from forebay.pull.worker import Shared, Worker
 from forebay.sources.paths import check_together
@@ -68,6 +69,7 @@ class _Pull:
         self._tuner = Tuner(self._board.target, settings.connections_max)
         self._speed: deque[tuple[float, int]] = deque(maxlen=50)
         self._most = 0
+        self._steering = Steering()
         self._ledger.all_to("look", time.monotonic())
 
     def run(self) -> Report:
@@ -112,6 +114,7 @@ class _Pull:
             now = time.monotonic()
             self._ledger.tick(now, self._spent(now))
             self._tune(now)
+            self._steer(now)
             if now >= next_journal or board.much_unjournaled:
                 self._write_journals()
                 next_journal = now + self._settings.journal_every_s
@@ -134,6 +137,23 @@ class _Pull:
             with board.changed:
                 board.target = target
                 board.changed.notify_all()
+
+    def _steer(self, now: float) -> None:
+        """Leave a peer that is slow, if the others are faster; what is under way moves too."""
+        origins = self._board.origins
+        if len(origins.all) < 2 or self._hooks.limits.is_limited:
+            return
+        said = self._steering.seen(now, self._by_origin(), origins.first().name)
+        if said is None:
+            return
+        what, name = said
+        with self._board.changed:
+            for origin in (o for o in origins.all if o.name == name):
+                if what == "back":
+                    origins.back(origin)
+                elif origins.rest(origin, float("inf"), "it is slow"):
+                    for worker in self._workers:
+                        worker.abort()
 
     def _sight(self, now: float) -> Sight:
         """What the tuner may look at."""

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from forebay.api.names import storage_key
 from forebay.errors import Invalid
 from forebay.kit.disk import RealDisk, make_folders
 from forebay.kit.failpoints import failpoint
@@ -30,6 +31,7 @@ from forebay.pull.parts import disk_errors
 from forebay.sources.archives import is_archive
 from forebay.sources.file import FileSource, local_path
 from forebay.sources.layers import unpack_listing
+from forebay.sources.peer import peers_from
 from forebay.sources.settings import flag
 from forebay.sources.table import resolve, scheme_of
 from forebay.sources.types import Listing, RemoteFile
@@ -65,10 +67,11 @@ def pull_to(
     with Trip(watching.on_report) as trip:
         with trip.stage("resolve"):
             source, listing = resolve(uri, env, revision)
+            peers = peers_from(env, listing, storage_key(uri))
         folder = _Folder(dest, listing)
         stop = watching.stop or threading.Event()
         hooks = Hooks(folder.have, watching.on_progress, stop, watching.limits or Limits(), trip.fetched)
-        plan = Plan(listing, (source,), folder.parts, folder.parts / "damaged", folder.publish)
+        plan = Plan(listing, (*peers, source), folder.parts, folder.parts / "damaged", folder.publish)
         fetch(plan, settings=settings, hooks=hooks, env=env)
         if listing.unpack:
             with trip.stage("commit"):

@@ -59,6 +59,11 @@ class Limits:
         """Go down to a rate for a while; None goes back to what `set_rate` said."""
         self._all.set_rate(self._wanted if bytes_per_s is None else bytes_per_s)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether any rate is set: then slowness is nobody's fault."""
+        return bool(self._all.rate) or any(bucket.rate for bucket in self._origins.values())
+
     def piece(self, origin: str, most: int) -> int:
         """How many bytes to move at once so that a limit is kept smoothly: `most` without one."""
         rates = [b.rate for b in (self._all, self._origins.get(origin)) if b is not None and b.rate]
