@@ -337,3 +337,11 @@ def patches_that_meet_a_newer_object_clash(t: Talk) -> Any:
             t("PATCH", f"{t.maps}/m", {"metadata": {"resourceVersion": now}, "data": {"v": "3"}}, MERGE)[0],
             t.no("PATCH", f"{t.maps}/m", guarded, json_patch),
             t.ok("GET", f"{t.maps}/m")["data"]]  # fmt: skip
+
+
+@flow
+def a_null_in_a_list_is_an_empty_value(t: Talk) -> Any:
+    odd = ({"finalizers": [None]}, {"ownerReferences": [None]}, {"finalizers": [{}]}, {"labels": {"a": None}})
+    refused = [t.no("POST", t.maps, {"metadata": {"name": f"m{n}", **more}}) for n, more in enumerate(odd)]
+    refused.append(t.no("PATCH", f"{t.maps}/m3", {"metadata": {"finalizers": [None]}}, MERGE))
+    return refused

@@ -149,9 +149,9 @@ def metadata(raw: Json, kind: type[Resource]) -> Iterator[Cause]:
         yield causes.forbidden("metadata.namespace", "not allowed on this type")
     yield from labels(meta.get("labels"), "metadata.labels")
     yield from annotation_map(meta.get("annotations"), "metadata.annotations")
-    yield from _owners(meta.get("ownerReferences") or [])
+    yield from _owners([one or {} for one in meta.get("ownerReferences") or []])  # to Go a null is empty
     core = is_builtin(kind) and kind.group != "apiextensions.k8s.io"
-    yield from _finalizers(meta.get("finalizers") or [], core=core)
+    yield from _finalizers([one or "" for one in meta.get("finalizers") or []], core=core)
 
 
 def labels(found: Any, path: str) -> Iterator[Cause]:
