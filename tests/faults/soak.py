@@ -158,7 +158,7 @@ def places(root: Path, seed: int) -> Iterator[list[Place]]:
 
 
 def one_round(place: Place, root: Path, rng: random.Random) -> str:
-    """Some pulls of one model, most of them hindered, and an honest one at the end; what happened, in words."""
+    """Some pulls of one model, most of them hindered, and an honest one at the end; what happened."""
     cached, said = rng.random() < 0.5, []
     place.liar.honest = False
     with granting(root / "cache") if cached else contextlib.nullcontext():

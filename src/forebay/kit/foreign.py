@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable
 from functools import cache
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ def built(kind: type[T], raw: object) -> T:
     if not isinstance(raw, dict):
         raise ValueError(f"a {type(raw).__name__} is no {kind.__name__}")
     fields = dict(raw)
-    for name, hint in _hints(kind).items():
+    for name, hint in _hints(cast(Hashable, kind)).items():
         if name in fields and not _fits(fields[name], hint):
             raise ValueError(f"{name} of a {kind.__name__} is {str(fields[name])[:40]!r}")
         if isinstance(fields.get(name), list):

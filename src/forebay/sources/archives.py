@@ -13,7 +13,8 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from tarfile import InvalidHeaderError, ReadError, TruncatedHeaderError  # type: ignore[attr-defined]
+from typing import IO, Self
 
 from forebay.errors import Damaged, ForebayError
 from forebay.kit.disk_errors import disk_error
@@ -26,6 +27,23 @@ RATIO_MAX = 100  # model weights hardly compress; a text tokenizer does so by 10
 ENTRIES_MAX = 100_000
 SLACK = 64 << 20
 _BAD_NAMES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL)
+
+
+class WholeTar(tarfile.TarInfo):
+    """Headers that make no sense are errors: tarfile takes one behind the first file for the archive's end,
+    and what follows is silently missing.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        """The next header. Raises ReadError, and tarfile's own errors at the end."""
+        try:
+            item = super().fromtarfile(tarfile)
+        except (InvalidHeaderError, TruncatedHeaderError) as error:
+            raise ReadError(f"a header in it makes no sense ({error})") from error
+        if item.size < 0:
+            raise ReadError(f"{item.name[:200]!r} is smaller than nothing")
+        return item
 
 
 def is_archive(name: str) -> bool:
@@ -88,7 +106,9 @@ def opened_tar(path: Path) -> Iterator[tarfile.TarFile]:
         body = stack.enter_context(open(path, "rb"))
         if body.read(4) != _ZSTD:
             body.seek(0)
-            yield stack.enter_context(tarfile.open(fileobj=body, mode="r|*", bufsize=_PIECE))
+            yield stack.enter_context(
+                tarfile.open(fileobj=body, mode="r|*", bufsize=_PIECE, tarinfo=WholeTar)
+            )
             return
         body.seek(0)
         if sys.version_info >= (3, 14):
@@ -97,7 +117,9 @@ def opened_tar(path: Path) -> Iterator[tarfile.TarFile]:
             from backports import zstd
         try:
             plain = stack.enter_context(zstd.ZstdFile(body))
-            yield stack.enter_context(tarfile.open(fileobj=plain, mode="r|", bufsize=_PIECE))
+            yield stack.enter_context(
+                tarfile.open(fileobj=plain, mode="r|", bufsize=_PIECE, tarinfo=WholeTar)
+            )
         except zstd.ZstdError as error:
             raise Damaged(f"{path.name} cannot be unpacked: {error}") from error
 
