@@ -121,14 +121,22 @@ async def what_the_list_names_can_be_asked_and_so_can_the_service(world: World) 
 async def errors_speak_the_dialect_of_the_path(world: World) -> None:
     await world.serve("m", namespace="a", annotations={"forebay.dev/wait-seconds": "0"})
     await world.serve("m", namespace="b", annotations={"forebay.dev/wait-seconds": "0"})
-    for path, body, status in (
-        ("/v1/chat/completions", chat("nobody"), 404), ("/v1/chat/completions", chat("m"), 400),
-        ("/v1/chat/completions", b'{"messages": []}', 400), ("/v1/chat/completions", b"[1", 400),
-        ("/v1/chat/completions", b"", 400), ("/v1/chat/completions", chat("a/m"), 503),
+    for path, body, status, param, code in (
+        ("/v1/chat/completions", chat("nobody"), 404, "model", "model_not_found"),
+        ("/v1/chat/completions", chat("m"), 400, "model", None),
+        ("/v1/chat/completions", b'{"messages": []}', 400, "model", None),
+        ("/v1/chat/completions", b"[1", 400, "model", None), ("/v1/chat/completions", b"", 400, None, None),
+        ("/v1/chat/completions", chat("a/m"), 503, None, "model_not_ready"),
+        ("/serving/a/n/v1/chat/completions", chat("n"), 404, "model", "model_not_found"),
+        ("/nothing/here", b"{}", 404, None, None),
     ):  # fmt: skip
         answer = await (await world.client()).post(path, body)
         error = answer.json()["error"]
         assert answer.status == status and set(error) == {"message", "type", "param", "code"}, answer
+        assert (error["param"], error["code"]) == (param, code), answer
+    wrong = await (await world.client()).get("/openai/v1/chat/completions")
+    assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
+    assert wrong.json()["error"]["code"] == "method_not_supported"
     for path, status in (
         ("/v1/models/x:predict", 404), ("/v2/models/x/infer", 404), ("/serving/a/m/v2/models/m/infer", 503),
         ("/serving/a/m/v1/models/m:predict", 503),

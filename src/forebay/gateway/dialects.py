@@ -13,7 +13,7 @@ _OPENAI_TYPES = {
     413: "invalid_request_error", 429: "rate_limit_error",
 }  # fmt: skip
 _OPENAI_CODES = {
-    404: "model_not_found", 413: "request_too_large", 429: "too_many_requests", 502: "bad_gateway",
+    405: "method_not_supported", 413: "request_too_large", 429: "too_many_requests", 502: "bad_gateway",
     503: "model_not_ready", 504: "timeout",
 }  # fmt: skip
 
@@ -28,14 +28,17 @@ def dialect_of(path: str) -> Dialect:
     return "openai"
 
 
-def error_body(dialect: Dialect, status: int, message: str) -> bytes:
-    """OpenAI: an object with message, type, param, code. V1 and V2: the text under `error`."""
+def error_body(dialect: Dialect, status: int, message: str, *, about_model: bool = False) -> bytes:
+    """OpenAI: an object with message, type, param, code. V1 and V2: the text under `error`.
+
+    `about_model`: what is wrong is the request's `model`.
+    """
     if dialect != "openai":
         return json.dumps({"error": message}).encode()
     error = {
         "message": message,
         "type": _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
-        "param": "model" if status == 404 else None,
-        "code": _OPENAI_CODES.get(status),
+        "param": "model" if about_model else None,
+        "code": "model_not_found" if about_model and status == 404 else _OPENAI_CODES.get(status),
     }
     return json.dumps({"error": error}).encode()

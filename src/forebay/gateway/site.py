@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import unquote
 
 from forebay.api.meta import Key
-from forebay.gateway.dialects import dialect_of, error_body
+from forebay.gateway.dialects import Dialect, dialect_of, error_body
 from forebay.gateway.routes import Route, RouteTable
 from forebay.kit.http1 import Exchange, Forward, Group, NeedField, Plan, Reply, Request
 
@@ -76,11 +77,14 @@ class GatewaySite:
     def error(self, request: Request | None, status: int, message: str) -> Reply:
         return _refusal(dialect_of(request.path) if request else "openai", status, message)
 
+    def _wrong_model(self, request: Request, status: int, message: str) -> Reply:
+        return _refusal(dialect_of(request.path), status, message, about_model=True)
+
     def unavailable(self, request: Request, forward: Forward, waited_s: float, last: str) -> Reply:
         key = forward.label
         route = self.table.routes.get(key) if isinstance(key, Key) else None
         if route is None:
-            return self.error(request, 404, f"service {key} was deleted while the request waited")
+            return self._wrong_model(request, 404, f"service {key} was deleted while the request waited")
         waited = f"after {waited_s:.0f} s" if waited_s >= 1 else "and none is expected"
         reasons = [route.why] if route.why else []
         if last:
@@ -93,9 +97,8 @@ class GatewaySite:
     def _by_path(self, request: Request, key: Key, prefix: int) -> Plan:
         route = self.table.routes.get(key)
         if route is None:
-            return self.error(
-                request, 404, f"there is no InferenceService {key.name} in namespace {key.namespace}"
-            )
+            message = f"there is no InferenceService {key.name} in namespace {key.namespace}"
+            return self._wrong_model(request, 404, message)
         rest = request.target[prefix:]
         return self._forward(route, rest if rest.startswith(b"/") else b"/" + rest)
 
@@ -108,6 +111,9 @@ class GatewaySite:
         named = _BY_NAME.match(path.removeprefix("/openai"))
         if named:
             return self._by_name(request, unquote(named[2]), named[3] or "", named[1])
+        if request.method != b"POST" and path in _BY_BODY:
+            reply = self.error(request, 405, f"{path} takes POST, not {request.method.decode()}")
+            return replace(reply, headers=((b"Allow", b"POST"),))
         if request.method != b"POST":
             return self.error(request, 404, f"nothing answers {request.method.decode()} {path} here")
         if not request.has_body:
@@ -116,7 +122,7 @@ class GatewaySite:
 
     def _by_model(self, request: Request, model: str | None, reason: str) -> Reply | Forward:
         if model is None:
-            return self.error(request, 400, f"the model is not known: {reason}")
+            return self._wrong_model(request, 400, f"the model is not known: {reason}")
         found = self._one(request, model)
         if isinstance(found, Reply):
             return found
@@ -146,12 +152,10 @@ class GatewaySite:
             return self.table.routes[keys[0]]
         if keys:
             names = ", ".join(str(key) for key in keys)
-            return self.error(
-                request, 400, f"the model {model!r} is served more than once; say which: {names}"
-            )
-        return self.error(
-            request, 404, f"the model {model!r} is not served here; GET /v1/models lists what is"
-        )
+            message = f"the model {model!r} is served more than once; say which: {names}"
+            return self._wrong_model(request, 400, message)
+        message = f"the model {model!r} is not served here; GET /v1/models lists what is"
+        return self._wrong_model(request, 404, message)
 
     def _own(self, request: Request, path: str) -> Plan:
         if path == "/healthz":
@@ -207,6 +211,6 @@ def _json(status: int, body: object) -> Reply:
     return Reply(status, json.dumps(body).encode())
 
 
-def _refusal(dialect: str, status: int, message: str) -> Reply:
+def _refusal(dialect: Dialect, status: int, message: str, *, about_model: bool = False) -> Reply:
     headers = ((b"Retry-After", b"5"),) if status in (429, 503) else ()
-    return Reply(status, error_body(dialect, status, message), headers=headers)  # type: ignore[arg-type]
+    return Reply(status, error_body(dialect, status, message, about_model=about_model), headers=headers)
