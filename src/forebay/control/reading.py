@@ -14,10 +14,6 @@ from forebay.control.trust import COPY, NO_TRUST, Trust
 from forebay.errors import Absent
 from forebay.store.protocol import Store
 
-# Secrets wake nobody: watching them takes the right to list them all. While something fails or waits for want
-# of one, those that it names are read again, which needs no right beyond that to read them by name.
-CORRECTED_S = 2.0
-LOOK_S = 300.0  # how late an event that got lost is noticed
 T = TypeVar("T", bound=Resource)
 
 

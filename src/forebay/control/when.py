@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+LOOK_S = 300.0  # how late an event that got lost is noticed
+CORRECTED_FIRST_S, CORRECTED_MOST_S = 2.0, 10.0
+
+
+def corrected_s(since: object, now: float) -> float:
+    """Seconds until the Secrets are read again for want of which something fails since `since` (RFC 3339).
+
+    Secrets wake nobody: watching them takes the right to list them all, reading them by name does not. What
+    has failed for long is looked at less often.
+    """
+    began = epoch_s(since)
+    age_s = now - began if began is not None else 0.0
+    return min(CORRECTED_MOST_S, max(CORRECTED_FIRST_S, age_s / 60))
+
 
 def epoch_s(text: object) -> float | None:
     """Seconds since 1970 of an RFC 3339 time, or None where there is none that can be read."""

@@ -12,7 +12,7 @@ from tests.unit.control.test_services import SERVICE, prepared
 from forebay.api import kinds
 from forebay.api.meta import Key
 from forebay.control.modelcache.controller import ModelCacheController
-from forebay.control.reading import CORRECTED_S
+from forebay.control.when import CORRECTED_FIRST_S, CORRECTED_MOST_S, corrected_s
 
 pytestmark = pytest.mark.anyio
 
@@ -67,7 +67,7 @@ async def test_a_corrected_secret_is_tried_at_once_however_long_the_wait_had_bec
             await world.settle()
             await refused(world, f"iris-a-{attempt}")
         assert len(await world.names(kinds.Job, JOBS)) == 4, "what nobody has corrected waits"
-        assert await wait_of(world) <= CORRECTED_S
+        assert await wait_of(world) <= CORRECTED_FIRST_S
 
         await world.change(kinds.Secret, "hub", new_token, JOBS)
         await world.settle()
@@ -128,7 +128,7 @@ async def test_a_secret_that_is_missing_is_looked_for_again_soon(tmp_path: Path)
         await world.apply(SERVICE.format(name="svc", uri=URI, notes=notes))
         await world.settle()
         controller = world.controllers[-1]
-        assert (await controller.reconcile(Key("default", "svc")) or 9.0) <= CORRECTED_S
+        assert (await controller.reconcile(Key("default", "svc")) or 9.0) <= CORRECTED_FIRST_S
         service = await world.get(kinds.InferenceService, "svc", "default")
         assert "Secret default/late does not exist" in condition(service, "Ready")["message"]
 
@@ -199,7 +199,7 @@ async def test_the_agents_reason_is_told_and_not_the_jobs(tmp_path: Path) -> Non
         await world.settle()
         await world.job_ends("iris-a", "Failed", "matching FailJob rule at index 0")
         await world.settle()
-        assert await wait_of(world) <= CORRECTED_S
+        assert await wait_of(world) <= CORRECTED_FIRST_S
         world.clock.pass_s(1)
         await world.agent_says("a", "iris", "ModelDownloadError", message="the token was refused")
         await world.settle()
@@ -220,3 +220,10 @@ async def test_a_job_whose_agent_says_nothing_is_told_by_its_own_condition(tmp_p
         cache = await world.get(kinds.LocalModelCache, "iris")
         assert cache.status["nodeStatus"] == {"a": "NodeDownloadError"}
         assert f"{JOBS}/iris-a failed (BackoffLimitExceeded)" in condition(cache, "Ready")["message"]
+
+
+def test_what_has_failed_for_long_is_looked_at_less_often() -> None:
+    since, began = "2026-01-31T12:00:00Z", 1769860800.0
+    waits = [corrected_s(since, began + age) for age in (0, 60, 300, 600, 86400)]
+    assert waits == sorted(waits) and waits[0] == CORRECTED_FIRST_S and waits[-1] == CORRECTED_MOST_S
+    assert corrected_s(None, began) == CORRECTED_FIRST_S

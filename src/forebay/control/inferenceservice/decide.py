@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from forebay.api import names
+from forebay.api.conditions import find
 from forebay.api.kinds import Deployment, PersistentVolumeClaim
 from forebay.api.meta import Json, Resource
 from forebay.api.states import FailureReason
@@ -29,8 +30,7 @@ from forebay.control.inferenceservice.storage import (
     with_model,
 )  # fmt: skip
 from forebay.control.inferenceservice.template import pod_template
-from forebay.control.reading import CORRECTED_S, LOOK_S
-from forebay.control.when import epoch_s
+from forebay.control.when import LOOK_S, corrected_s, epoch_s
 
 TOGETHER_S = 10.0  # objects of one apply arrive within this time
 
@@ -63,7 +63,10 @@ def decide(seen: Seen) -> Decision:
     problem = _problem(seen, predictor, source, fresh, template)
     if problem:
         refused = _refused(seen, name, told, FailureReason.INVALID_PREDICTOR_SPEC, problem)
-        return replace(refused, look_again_s=CORRECTED_S) if _lacks_secret(seen, source) else refused
+        if not _lacks_secret(seen, source):
+            return refused
+        since = find(seen.service, "Ready").get("lastTransitionTime")
+        return replace(refused, look_again_s=corrected_s(since, seen.now))
     rollout = children.rollout_hash(seen.service, template, source.uri)
     plan = _plan_in_effect(seen, fresh, rollout)
     mounted = plan.mount if plan.mode != "none" else ""

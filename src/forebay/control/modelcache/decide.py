@@ -18,9 +18,8 @@ from forebay.control.modelcache.model import NodeView, Seen, finished
 from forebay.control.modelcache.placement import assigned, dropped, entry_actions, holding, view_of
 from forebay.control.modelcache.status import notes, status
 from forebay.control.modelcache.trouble import blocked, pathless, trouble
-from forebay.control.reading import CORRECTED_S, LOOK_S
 from forebay.control.volumes import claim, download_volume
-from forebay.control.when import epoch_s, rfc3339
+from forebay.control.when import LOOK_S, corrected_s, epoch_s, rfc3339
 
 FAREWELL_S = 60.0  # how long a deleted cache waits for agents to let go of its files
 
@@ -211,5 +210,5 @@ def _next_look(seen: Seen, views: Sequence[NodeView], due: Mapping[str, float]) 
         for v in views
     )
     if failed or seen.credentials.problem:
-        waits.append(CORRECTED_S)
+        waits.append(corrected_s(find(seen.cache, "Ready").get("lastTransitionTime"), seen.now))
     return min([*waits, LOOK_S])

@@ -6,7 +6,8 @@ from forebay.api.kinds import LocalModelNode, Node
 from forebay.api.meta import Key
 from forebay.control.carry import carry_out
 from forebay.control.modelnode.decide import Seen, decide
-from forebay.control.reading import LOOK_S, maybe
+from forebay.control.reading import maybe
+from forebay.control.when import LOOK_S
 from forebay.kit.clock import Clock
 from forebay.store.loop import Watch
 from forebay.store.protocol import Store

@@ -8,7 +8,8 @@ from forebay.api.meta import Key, Resource
 from forebay.control import reading
 from forebay.control.carry import carry_out
 from forebay.control.nodegroup.decide import Seen, decide
-from forebay.control.reading import LOOK_S, Known
+from forebay.control.reading import Known
+from forebay.control.when import LOOK_S
 from forebay.kit.clock import Clock
 from forebay.store.loop import Watch
 from forebay.store.protocol import Store, Where
