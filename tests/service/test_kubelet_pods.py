@@ -89,3 +89,25 @@ def test_memory_and_cpu_of_a_container_are_those_of_its_session(tmp_path: Path) 
             assert here.kubelet.stats()[Key("default", "one")]["main"].rss_bytes > 0
 
     asyncio.run(body())
+
+
+def test_folders_and_logs_of_pods_that_are_no_more_go_with_the_next_start(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with home(tmp_path) as here:
+            await here.pod("kept", {"containers": [sh("echo hello; exec sleep 600")]})
+            kept = await here.until("kept", is_ready)
+            folders = here.settings.dir
+        (folders / "pods" / "11-22" / "volumes").mkdir(parents=True)
+        (folders / "logs" / "default_gone_11-22" / "main").mkdir(parents=True)
+        async with home(tmp_path) as here:
+            await here.until("kept", is_ready)
+
+            async def only_kept() -> bool:
+                pods = [entry.name for entry in (folders / "pods").iterdir()]
+                logs = [entry.name for entry in (folders / "logs").iterdir()]
+                return (pods, logs) == ([kept.uid], [f"default_kept_{kept.uid}"])
+
+            await eventually(only_kept)
+            assert here.log(kept) == "hello\n", "the log of the life before"
+
+    asyncio.run(body())

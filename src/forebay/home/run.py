@@ -264,4 +264,6 @@ def detached(settings: HomeSettings, arguments: Sequence[str]) -> int:
             child.returncode = 0  # it lives on without us
             return 0
         time.sleep(0.02)
-    raise Unavailable(f"the home did not come up within {DETACHED_S:g} s; see {log}")
+    child.kill()  # nobody waits for it any more; what it began ends with it
+    child.wait()
+    raise Unavailable(f"the home did not come up within {DETACHED_S:g} s and was ended; see {log}")

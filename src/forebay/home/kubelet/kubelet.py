@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 from forebay.api.kinds import Node, Pod
 from forebay.api.meta import Key
@@ -196,10 +197,18 @@ class Kubelet:
         self._tasks.pop(uid, None)
 
     def _collect(self) -> None:
-        """After a full list: remove folders and logs of pods that are no more."""
+        """After a full list: remove folders and logs of pods that are no more, beside the loop."""
         known = set(self._workers)
-        for folder in ("pods", "logs"):
-            parent = self._settings.dir / folder
-            for entry in parent.iterdir() if parent.is_dir() else ():
-                if entry.name.rpartition("_")[2] not in known:  # UID, or NAMESPACE_NAME_UID
-                    shutil.rmtree(entry, ignore_errors=True)
+        doomed = [
+            entry
+            for parent in (self._settings.dir / "pods", self._settings.dir / "logs")
+            for entry in (parent.iterdir() if parent.is_dir() else ())
+            if entry.name.rpartition("_")[2] not in known  # UID, or NAMESPACE_NAME_UID
+        ]
+        if doomed:
+            self._group.create_task(in_thread(_remove, doomed), name="old folders")
+
+
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
