@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from forebay.api.names import storage_key
-from forebay.cache import blobs, entitled, manifests, pins
+from forebay.cache import blobs, entitled, manifests, pins, reservations
 from forebay.cache.layout import checked_digest
 from forebay.cache.manifest import File, Manifest
 from forebay.cache.reservations import Asker, asking
@@ -32,6 +32,7 @@ from forebay.pull.engine import fetch
 from forebay.pull.folder import Watching
 from forebay.pull.limits import Limits
 from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
+from forebay.pull.yielding import RateFile
 from forebay.sources.layers import unpack_listing
 from forebay.sources.peer import peers_from
 from forebay.sources.table import resolve
@@ -236,7 +237,11 @@ class _Work:
             for done in batch:
                 self.files[done.file.path] = File(done.file.path, done.size, done.sha256, not done.observed)
 
+        limits = self.watching.limits or Limits()
+        file = RateFile(layout.ours / "rate", limits, sharers=self._pulls)
+
         def tell(progress: Progress) -> None:
+            file.look()
             self.watching.on_progress(progress)
             if time.monotonic() - self._told_at >= _TELL_EVERY_S:
                 self._told_at = time.monotonic()
@@ -249,10 +254,15 @@ class _Work:
             have=lambda file: file.path in self.files,
             on_progress=tell,
             stop=self.watching.stop or threading.Event(),
-            limits=self.watching.limits or Limits(),
+            limits=limits,
             on_report=self.trip.fetched,
         )
         return fetch(plan, settings=Settings.from_env(self.env), hooks=hooks, env=self.env)
+
+    def _pulls(self) -> int:
+        """Pulls that fetch into this root now: what its rate is shared by."""
+        found = reservations.find_all(self.root)
+        return sum(said.state == "granted" and reservations.is_alive(self.root, said) for said in found)
 
     def _claim(self, key: str, listing: Listing) -> None:
         """Hold on to what is here: promised digests, and those that an interrupted pull has observed."""

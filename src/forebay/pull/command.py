@@ -4,6 +4,7 @@ code."""
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ from forebay.pull.folder import Watching, pull_to
 from forebay.pull.limits import limits_from
 from forebay.pull.model import Progress, Report, Settings
 from forebay.pull.show import explanation, progress_on, report_fields, report_json, summary, to_stderr
+from forebay.pull.yielding import RateFile
 
 Puller = Callable[[str, Path, Watching], Report]
 
@@ -54,8 +56,15 @@ def pull_command(options: PullOptions, env: Mapping[str, str], *, puller: Puller
 
     try:
         with _stoppable() as stop, progress_on(sys.stderr, redacted(options.uri)) as show:
-            seen: Callable[[Progress], None] = show if terminal or not options.as_json else lambda _: None
-            watching = Watching(seen, stop, limits_from(env, options.rate_bytes_s), note)
+            limits = limits_from(env, options.rate_bytes_s)
+            file = RateFile(Path(env.get("FOREBAY_PULL_RATE_FILE") or os.devnull), limits)
+
+            def seen(progress: Progress) -> None:
+                file.look()
+                if terminal or not options.as_json:
+                    show(progress)
+
+            watching = Watching(seen, stop, limits, note)
             report = (puller or plain)(options.uri, options.dest, watching)
     except Exception as error:  # noqa: BLE001  (the command line's edge)
         known = error if isinstance(error, ForebayError) else Bug(f"unexpected: {error!r}")

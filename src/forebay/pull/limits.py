@@ -56,8 +56,9 @@ class Limits:
         self._all.set_rate(bytes_per_s)
 
     def yield_to(self, bytes_per_s: float | None) -> None:
-        """Go down to a rate for a while; None goes back to what `set_rate` said."""
-        self._all.set_rate(self._wanted if bytes_per_s is None else bytes_per_s)
+        """Go down to a rate for a while; None goes back to what `set_rate` said, which is never exceeded."""
+        rates = [rate for rate in (self._wanted, bytes_per_s) if rate]
+        self._all.set_rate(min(rates, default=0.0))
 
     @property
     def is_limited(self) -> bool:
