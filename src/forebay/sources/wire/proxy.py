@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -48,7 +49,8 @@ def _excepted(at: Where, text: str) -> bool:
 def _matches(at: Where, rule: str) -> bool:
     if rule == "*":
         return True
-    host, _, port = rule.rpartition(":") if rule.count(":") == 1 else (rule, "", "")
+    has_port = rule.count(":") == 1 or re.fullmatch(r"\[.*\]:\d+", rule)
+    host, _, port = rule.rpartition(":") if has_port else (rule, "", "")
     if port and port != str(at.port):
         return False
     try:
