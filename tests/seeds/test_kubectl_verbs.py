@@ -193,7 +193,8 @@ def test_events_of_one_second_stand_in_the_order_in_which_they_happened(k: HomeU
         k.kubectl("run", f"p{number}", "--image=any", "--command", "--", "sleep", "600")
     k.kubectl("wait", "--for=condition=Ready", "pods", "--all", "--timeout=30s")
     steps = ["Scheduled", "Pulled", "Created", "Started"]
-    for words in (("events",), ("get", "events", "--sort-by=.lastTimestamp")):
+    sorts = [("get", "events", f"--sort-by={by}") for by in (".lastTimestamp", ".metadata.creationTimestamp")]
+    for words in (("events",), *sorts):
         rows = [line.split() for line in k.kubectl(*words, "--no-headers").splitlines()]
         assert len(rows) >= 4 * len(steps)
         for number in range(4):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import secrets
+from datetime import datetime
 from typing import Any
 
-from forebay.api.kinds import CustomResourceDefinition, Namespace, Node, Pod
+from forebay.api.kinds import CustomResourceDefinition, Event, Namespace, Node, Pod
 from forebay.api.meta import Json, Resource
 from forebay.errors import Clash, Invalid
+from forebay.kit.clock import rfc3339, rfc3339_micro
 
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
@@ -32,6 +34,11 @@ _BUILT_IN_GROUPS = {
 def counts_generations(kind: type[Resource]) -> bool:
     """Whether objects of this kind carry metadata.generation (custom kinds always do)."""
     return not (kind.group in _BUILT_IN_GROUPS and kind.plural in _NO_GENERATION)
+
+
+def creation_time(kind: type[Resource], now: datetime) -> str:
+    """metadata.creationTimestamp: whole seconds; events, many of one second, are sorted by it."""
+    return rfc3339_micro(now) if kind is Event else rfc3339(now)
 
 
 def qualified(kind: type[Resource]) -> str:

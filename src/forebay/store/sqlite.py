@@ -149,7 +149,8 @@ class SqliteStore:
         kind = type(item)
 
         def compute(batch: _Batch) -> Json:
-            raw = objects.new_object(kind, item.raw, uid=str(uuid.uuid4()), now=rfc3339(self._clock.now()))
+            now = objects.creation_time(kind, self._clock.now())
+            raw = objects.new_object(kind, item.raw, uid=str(uuid.uuid4()), now=now)
             raw = self._rules.prepare(kind, raw, None, "create")
             key = Key(raw["metadata"].get("namespace", ""), raw["metadata"].get("name", ""))
             if not key.name:

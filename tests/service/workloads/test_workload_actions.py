@@ -97,7 +97,7 @@ async def test_the_same_event_is_counted_and_another_message_is_another_event(tm
         same = events["same"].raw
         assert (same["firstTimestamp"], same["lastTimestamp"]) == (
             "2026-01-01T12:00:00Z",
-            "2026-01-01T12:02:00Z",
+            "2026-01-01T12:02:00.000000Z",
         )
         assert same["involvedObject"]["uid"] == about.uid and same["source"] == {"component": "test"}
 
