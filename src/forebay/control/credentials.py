@@ -95,16 +95,17 @@ def injection(sources: Sources, config: Credentials, namespace: str) -> Injectio
         )
     found = Injection()
     for name in account_secrets(sources.found_account):
-        if name in sources.secrets:
-            found += _of_secret(sources.secrets[name], config)
+        one = _of_secret(sources.secrets[name], config) if name in sources.secrets else NO_INJECTION
+        if not {v["name"] for v in one.volumes} & {v["name"] for v in found.volumes}:  # the first file counts
+            found += one
     return found + _overrides(sources.parameters)
 
 
 def account_secrets(account: ServiceAccount | None) -> list[str]:
-    """Names of the Secrets that a ServiceAccount lists."""
-    return [
-        str(s.get("name")) for s in (account.raw.get("secrets") or [] if account else []) if s.get("name")
-    ]
+    """Names of the Secrets that a ServiceAccount lists, then of those that its images are pulled with."""
+    raw = account.raw if account else {}
+    listed = [*(raw.get("secrets") or []), *(raw.get("imagePullSecrets") or [])]
+    return list(dict.fromkeys(str(s.get("name")) for s in listed if s.get("name")))
 
 
 def copied(found: Injection, secrets: Mapping[str, Secret], name: str) -> tuple[Injection, Json]:
@@ -186,6 +187,9 @@ def _of_secret(secret: Secret, config: Credentials) -> Injection:
     if "https-host" in data:
         host = decoded(secret, "https-host") or ""
         return Injection(env=(_from_secret(f"{host}-headers", secret.name, "headers"),))
+    for login in (".dockerconfigjson", ".dockercfg"):  # what kubelet pulls images with, oci:// needs too
+        if login in data:
+            return _file(secret, "oci", "/var/secrets/kserve-oci", "KSERVE_OCI_DOCKER_CONFIG", login)
     if "HDFS_NAMENODE" in data:
         return _file(secret, "hdfs", "/var/secrets/kserve-hdfscreds", "", "")
     return Injection(env=tuple(_from_secret(k, secret.name, k) for k in _TOKENS if k in data))

@@ -55,11 +55,27 @@ def test_an_s3_secret_gives_keys_by_reference_and_its_annotations_as_values() ->
         ({"AZURE_CLIENT_ID": "a", "AZURE_TENANT_ID": "b"}, {"AZURE_CLIENT_ID", "AZURE_TENANT_ID"}),
         ({"https__host": "example.com", "headers": "{}"}, {"example.com-headers"}),
         ({"gcloud-application-credentials.json": "{}"}, {"GOOGLE_APPLICATION_CREDENTIALS"}),
+        ({".dockerconfigjson": "{}"}, {"KSERVE_OCI_DOCKER_CONFIG"}),
+        ({".dockercfg": "{}"}, {"KSERVE_OCI_DOCKER_CONFIG"}),
         ({"unknown": "x"}, set()),
     ],
 )
 def test_other_shapes(data: dict[str, str], variables: set[str]) -> None:
     assert set(env(injection(of(secret(**data)), CONFIG, "ns"))) == variables
+
+
+def test_the_secret_that_images_are_pulled_with_opens_oci_models_too() -> None:
+    """Named by the account's imagePullSecrets; of two files for one place the first is mounted."""
+    first, second = (secret(name, **{".dockerconfigjson": "{}"}) for name in ("pull-1", "pull-2"))
+    account = ServiceAccount.new("sa", "ns")
+    account.raw["secrets"] = [{"name": "token"}]
+    account.raw["imagePullSecrets"] = [{"name": first.name}, {"name": second.name}, {"name": "gone"}]
+    known = {s.name: s for s in (first, second, secret("token", HF_TOKEN="t"))}
+    found = injection(Sources(account="sa", found_account=account, secrets=known), CONFIG, "ns")
+    place = "/var/secrets/kserve-oci/.dockerconfigjson"
+    assert env(found) == {"HF_TOKEN": "HF_TOKEN", "KSERVE_OCI_DOCKER_CONFIG": place}
+    assert [v["secret"]["secretName"] for v in found.volumes] == ["pull-1"]
+    assert [m["mountPath"] for m in found.mounts] == ["/var/secrets/kserve-oci"]
 
 
 def test_what_is_missing_is_a_sentence_and_not_a_download_without_credentials() -> None:
