@@ -5,8 +5,9 @@ from __future__ import annotations
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 
 from forebay.pull.model import Report
@@ -62,6 +63,36 @@ class Ledger:
         """The time since the last tick belongs to one phase."""
         self.seconds[phase] += now - self._at
         self._at = now
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Bytes a second over the last `span_s` seconds, and who sent most in the last two."""
+
+    rate_bytes_s: float
+    source: str
+    span_s: float
+
+    def eta_s(self, left: int) -> float | None:
+        """Seconds until `left` bytes have come, or None while it would be a guess: at the very start, in a
+        standstill, beyond a month."""
+        if not left:
+            return 0.0
+        if self.rate_bytes_s <= 0 or self.span_s < 1.0:
+            return None
+        seconds = left / self.rate_bytes_s
+        return seconds if seconds < 30 * 24 * 3600 else None
+
+
+def pace_of(samples: Sequence[tuple[float, Mapping[str, int]]]) -> Pace:
+    """From (monotonic seconds, bytes by origin so far), the latest last; at least one."""
+    (start, first), (now, last) = samples[0], samples[-1]
+    span = now - start
+    rate = (sum(last.values()) - sum(first.values())) / span if span > 0 else 0.0
+    before = next((seen for at, seen in reversed(samples) if now - at >= 2.0), first)
+    lately = {name: count - before.get(name, 0) for name, count in last.items()}
+    who = lately if any(lately.values()) else last
+    return Pace(rate, max(who, key=lambda name: who[name], default=""), span)
 
 
 class Trip:

@@ -16,7 +16,7 @@ from pathlib import Path
 from forebay.errors import Bug, Invalid
 from forebay.pull import journal
 from forebay.pull.board import Board
-from forebay.pull.clockwork import Ledger, cpu_s
+from forebay.pull.clockwork import Ledger, cpu_s, pace_of
 from forebay.pull.hashing import Committer, Hasher
 from forebay.pull.model import Hooks, Plan, Progress, Report, Settings
 from forebay.pull.opening import transfers
@@ -67,7 +67,7 @@ class _Pull:
         self._hashers = [Hasher(self._board, plan.damaged) for _ in range(_hashers(settings))]
         self._committer = Committer(self._board, plan.publish)
         self._tuner = Tuner(self._board.target, settings.connections_max)
-        self._speed: deque[tuple[float, int]] = deque(maxlen=50)
+        self._speed: deque[tuple[float, dict[str, int]]] = deque(maxlen=50)
         self._most = 0
         self._steering = Steering()
         self._ledger.all_to("look", time.monotonic())
@@ -199,21 +199,19 @@ class _Pull:
         return dict(out)
 
     def _progress(self, phase: str) -> Progress:
-        now, moved = time.monotonic(), self._moved()
-        self._speed.append((now, moved))
-        first, last = self._speed[0], self._speed[-1]
-        rate = (last[1] - first[1]) / (last[0] - first[0]) if last[0] > first[0] else 0.0
+        now, by_origin = time.monotonic(), self._by_origin()
+        self._speed.append((now, by_origin))
+        pace = pace_of(self._speed)
         done = self._board.bytes_done() + self._committer.bytes
         total = self._plan.listing.size
         wanted = sum(f.size or 0 for f in self._wanted)
         left = max(0, wanted - done)
-        by_origin = self._by_origin()
         return Progress(
             done + ((total or 0) - wanted if total is not None else 0), total,
             self._committer.files + len(self._plan.listing.files) - len(self._wanted),
             len(self._plan.listing.files),
-            rate, left / rate if rate > 0 and total is not None else None,
-            max(by_origin, key=lambda n: by_origin[n], default=""), phase, sum(w.busy for w in self._workers),
+            pace.rate_bytes_s, pace.eta_s(left) if total is not None else None, pace.source, phase,
+            sum(w.busy for w in self._workers),
         )  # fmt: skip
 
     def _spent(self, now: float) -> dict[str, float]:

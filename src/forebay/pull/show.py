@@ -14,13 +14,17 @@ from typing import TextIO
 from forebay.pull.model import Progress, Report
 
 LINE_EVERY_S = 2.0
+PLAIN_EVERY_S = 5.0
+BAR_WIDTH = 20
 
 
 @contextmanager
 def progress_on(out: TextIO, title: str) -> Iterator[Callable[[Progress], None]]:
-    """A function that shows progress on `out`: a bar if that is a terminal, else a JSON line every two
-    seconds."""
-    if out.isatty():
+    """A function that shows progress on `out`: a bar if that is a terminal (a plain line every few seconds if
+    it can write over nothing), else a JSON line every two seconds."""
+    if out.isatty() and os.environ.get("TERM") in ("dumb", "unknown", ""):
+        yield _plain(out, title)
+    elif out.isatty():
         with _bar(title) as show:
             yield show
     else:
@@ -30,29 +34,72 @@ def progress_on(out: TextIO, title: str) -> Iterator[Callable[[Progress], None]]
 @contextmanager
 def _bar(title: str) -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.markup import escape
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
+    console = Console(stderr=True)
+    width = min(BAR_WIDTH, console.width // 5)
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[source]}"),
+        BarColumn(bar_width=width),
+        TextColumn("{task.fields[state]}", markup=False),
     )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None, source="")
+    with Bar(*columns, console=console) as bar:
+        short = shortened(title, console.width // 3)
+        task = bar.add_task(escape(short), total=None, state="asking the source")
 
         def show(progress: Progress) -> None:
-            bar.update(
-                task,
-                completed=progress.bytes_done,
-                total=progress.bytes_total,
-                source=f"from {progress.source}",
-            )
+            state = progress_text(progress, console.width - len(short) - width - 3)
+            bar.update(task, completed=progress.bytes_done, total=progress.bytes_total, state=state)
 
         yield show
+
+
+def _plain(out: TextIO, title: str) -> Callable[[Progress], None]:
+    next_at = [time.monotonic() + PLAIN_EVERY_S]
+
+    def show(progress: Progress) -> None:
+        if time.monotonic() >= next_at[0]:
+            next_at[0] = time.monotonic() + PLAIN_EVERY_S
+            print(f"{title}: {progress_text(progress, 200)}", file=out, flush=True)
+
+    return show
+
+
+def progress_text(progress: Progress, room: int) -> str:
+    """`1.2 GB of 4.3 GB, 310.0 MB/s, 10 s left, from hf`, as much of it as `room` characters hold."""
+    done, total = size_text(progress.bytes_done), progress.bytes_total
+    parts = [done if total is None else f"{done} of {size_text(total)}"]
+    if progress.rate_bytes_s:
+        parts.append(f"{size_text(progress.rate_bytes_s)}/s")
+    if progress.eta_s:
+        parts.append(f"{time_text(progress.eta_s)} left")
+    if progress.source:
+        parts.append(f"from {progress.source}")
+    while len(parts) > 1 and len(", ".join(parts)) > room:
+        parts.pop()
+    return shortened(", ".join(parts), room)
+
+
+def time_text(seconds: float) -> str:
+    """Seconds for people: 8 s, 2 min 5 s, 3 h 20 min, 2 days 4 h."""
+    whole = max(1, round(seconds))
+    for size, name, small, small_name in (
+        (86400, "days", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // small
+            return f"{whole // size} {name}" + (f" {rest} {small_name}" if rest else "")
+    return f"{whole} s"
+
+
+def shortened(text: str, room: int) -> str:
+    """`text`, with an ellipsis in its middle if it is longer than `room` (at least 5)."""
+    room = max(5, room)
+    return text if len(text) <= room else f"{text[: room // 2 - 1]}…{text[len(text) - (room - room // 2) :]}"
 
 
 def _lines(out: TextIO, title: str) -> Callable[[Progress], None]:
