@@ -20,6 +20,7 @@ from forebay.cache import find, open_root, pins, reservations, verify, views
 from forebay.errors import Absent, Clash, Exhausted, Invalid, Unavailable
 from forebay.pull.cached import pull_cached, puller
 from forebay.pull.folder import Watching
+from forebay.pull.limits import Limits
 
 
 @pytest.fixture
@@ -239,3 +240,13 @@ def test_a_pull_that_fails_leaves_its_figures_for_people_and_for_the_agent(origi
     assert len(told) == 3 and "resolve" in told[2].wall
     (said,) = reservations.find_all(root)
     assert (said.state, said.code, said.sources) == ("failed", "absent", {})
+
+
+def test_pulls_into_a_root_keep_to_its_rate_and_share_it(origin, root, monkeypatch):
+    origin.bodies["/f.bin"] = b"x" * 3_000_000
+    (root.layout.ours / "rate").write_text("10M")
+    limits = Limits()
+    rates = []
+    watching = Watching(lambda _: rates.append(limits._all.rate), limits=limits)
+    pull_cached(f"{origin.url}/f.bin", env(root), watching=watching)
+    assert set(rates) == {10e6}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 
 import pytest
@@ -15,7 +16,7 @@ from forebay.cache.manifest import File, Manifest, load
 from forebay.cache.prewarm import prewarm, resident_share
 from forebay.cache.root import open_root
 from forebay.errors import Absent, Clash, Damaged, Exhausted, Invalid, Unavailable
-from forebay.kit.disk import make_folders
+from forebay.kit.disk import make_folders, put, read
 
 BODY = {"config.json": b"{}", "w.bin": b"weights"}
 
@@ -309,3 +310,15 @@ def test_c6_names_change_only_under_the_lock():
     manifests.remove(root, "c")
     gc.collect(root, keep_parts=())
     gc.recover(root)
+
+
+def test_a_newer_pull_and_an_older_agent_understand_each_other(root):
+    with reservations.asking(root, key="k", model="m", uri="u") as asker:
+        asker._save(bytes_needed=5)
+        (name,) = [n for n in root.disk.list(root.layout.reservations) if n.endswith(".json")]
+        path = root.layout.reservations / name
+        raw = json.loads(read(root.disk, path))
+        assert not {"code", "sources", "mismatches"} & raw.keys()
+        put(root.disk, path, json.dumps({**raw, "colour": "blue"}).encode())
+        (said,) = reservations.find_all(root)
+        assert said.bytes_needed == 5

@@ -69,6 +69,10 @@ class Reservation:
     mismatches: int = 0
 
 
+_FIELDS = frozenset(item.name for item in dataclasses.fields(Reservation))
+_LATER = frozenset({"code", "sources", "mismatches"})  # left out while empty: an older agent refuses them
+
+
 def reservation_id(key: str, model: str) -> str:
     """One for each model of the node's status and each storage key."""
     return record_id(key, model)
@@ -78,7 +82,8 @@ def find(root: Root, name: str) -> Reservation | None:
     """The request with this id, or None; an unreadable one counts as none."""
     try:
         raw = parsed(read(root.disk, root.layout.reservations / f"{name}.json"))
-        return built(Reservation, {**raw, "progress": built(Progress, raw["progress"])})
+        known = {name: value for name, value in raw.items() if name in _FIELDS}  # a newer pull may say more
+        return built(Reservation, {**known, "progress": built(Progress, raw["progress"])})
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
 
@@ -190,5 +195,7 @@ def _lock(root: Root, name: str) -> Path:
 
 
 def _write(root: Root, reservation: Reservation) -> None:
-    body = json.dumps(dataclasses.asdict(reservation)).encode()
+    raw = dataclasses.asdict(reservation)
+    said = {name: value for name, value in raw.items() if value or name not in _LATER}
+    body = json.dumps(said).encode()
     put(root.disk, root.layout.reservations / f"{reservation.id}.json", body, durable=False)

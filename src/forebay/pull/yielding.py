@@ -32,7 +32,7 @@ class RateFile:
     ) -> None:
         self._path, self._limits, self._sharers, self._clock = path, limits, sharers, clock
         self._next = 0.0
-        self._said: float | None = None
+        self._said = 0.0
         self._bad = ""
 
     def look(self) -> None:

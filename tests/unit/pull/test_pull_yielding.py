@@ -66,3 +66,10 @@ def test_nonsense_changes_nothing_and_is_told_once(tmp_path, now, caplog):
     looked(file, now)
     assert limits._all.rate == 7.0
     assert len(caplog.records) == 2
+
+
+def test_a_file_that_is_not_there_undoes_nobody_elses_word(tmp_path, now):
+    limits = Limits()
+    limits.yield_to(5.0)
+    looked(RateFile(tmp_path / "none", limits, clock=lambda: now[0]), now)
+    assert limits._all.rate == 5.0
