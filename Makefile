@@ -65,12 +65,13 @@ SEED ?=
 soak: $(STAMP) ## kill programs at random while it downloads, rolls and scales (SECONDS=240, SEED=1)
 	$(BIN)/python -m tests.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-SECONDS_EACH ?= 20
-FUZZED := heads answers journals manifests s3_lists hub_lists gcs_lists oci_manifests packs paths addresses
+soak-pull: $(STAMP) ## pulls through a lying network, killed at random (SECONDS=240, SEED=1)
+	$(BIN)/python -m tests.faults.soak $(SECONDS) $(SEED)
 
+SECONDS_EACH ?= 20
 fuzz: $(STAMP) ## search for bytes that break a parser's promise (SECONDS_EACH=20, needs a Linux x86-64 wheel)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python atheris
-	for target in $(FUZZED); do $(BIN)/python -m tests.fuzz.search $$target $(SECONDS_EACH) || exit 1; done
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/fuzz.lock
+	for target in $$($(BIN)/python -m tests.fuzz.targets); do $(BIN)/python -m tests.fuzz.search $$target $(SECONDS_EACH) || exit 1; done
 
 bench: bench-pull bench-gateway bench-home ## all benchmarks
 
@@ -100,7 +101,8 @@ test-wheel: wheel ## install the wheel alone and run the demo with it
 lock: ## resolve the lock files anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements/runtime.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements/dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group pyproject.toml:fuzz -o requirements/fuzz.lock
 
 check: lint test ## all that a change must pass
 
-.PHONY: help venv demo test lint unit faults service cluster-tools kubectl test-api test-clients verdicts soak fuzz bench bench-pull bench-peers bench-gateway bench-home wheel test-wheel lock check
+.PHONY: help venv demo test lint unit faults service cluster-tools kubectl test-api test-clients verdicts soak soak-pull fuzz bench bench-pull bench-peers bench-gateway bench-home wheel test-wheel lock check

@@ -7,6 +7,7 @@ way that they know. Everything else (a KeyError, endless memory, a path that lea
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -114,3 +115,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         local.credentials,
     )
 }
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(TARGETS) + "\n")
