@@ -155,9 +155,21 @@ def node_rows(models: Iterable[Cached]) -> list[list[str]]:
                 model.item.name, model.item.namespace or "-", copy.node, copy.state.removeprefix("Model"),
                 _short(said.get("revision")), _size(said.get("bytesTotal")), str(said.get("source") or "-"),
                 str((said.get("verified") or {}).get("time") or AS_FETCHED),
-                str(said.get("message") or said.get("refused") or ""),
+                str(said.get("message") or said.get("refused") or _progress(said)),
             ])  # fmt: skip
     return found
+
+
+def _progress(said: Json) -> str:
+    """How far a transfer is, while one runs."""
+    if not said.get("phase"):
+        return ""
+    parts = [f"{_size(said.get('bytesDone'))} of {_size(said.get('bytesTotal'))}"]
+    if said.get("rate"):
+        parts.append(f"{_size(said['rate'])}/s")
+    if said.get("etaSeconds"):
+        parts.append(f"{said['etaSeconds']} s left")
+    return ", ".join(parts)
 
 
 def columns(lines: list[list[str]]) -> str:

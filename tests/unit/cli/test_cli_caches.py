@@ -121,3 +121,14 @@ def test_a_refresh_is_over_when_every_node_holds_what_was_found() -> None:
 def test_two_requests_of_one_moment_differ_and_are_in_order() -> None:
     times = [cache_asks.now_text() for _ in range(3)]
     assert times == sorted(times) and times[0].endswith("Z") and "." in times[0]
+
+
+def test_a_transfer_is_told_with_bytes_rate_and_time_left() -> None:
+    node = a_node(
+        "a", "ModelDownloading", phase="transfer", bytesDone=30_000_000, bytesTotal=300_000_000,
+        rate=18_000_000, etaSeconds=15,
+    )  # fmt: skip
+    (row,) = caches.node_rows([caches.cached(a_cache(), [node])])[1:]
+    assert row[-1] == "30.0 MB of 300.0 MB, 18.0 MB/s, 15 s left"
+    (row,) = caches.node_rows([caches.cached(a_cache(), [a_node("a", bytesDone=1, bytesTotal=1)])])[1:]
+    assert row[-1] == ""
