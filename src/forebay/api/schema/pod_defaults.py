@@ -90,7 +90,7 @@ def container(one: Json, *, host_network: bool = False) -> None:
 
 
 def _is_latest(image: str) -> bool:
-    if "@" in image:
+    if "@" in image or image != image.strip():  # a digest; no name at all
         return False
     tag = image.rsplit("/", 1)[-1].partition(":")[2]
     return tag in ("", "latest")
