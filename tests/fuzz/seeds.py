@@ -202,6 +202,7 @@ SEEDS: dict[str, list[bytes]] = {
         tar("d", kind=tarfile.CHRTYPE),
         zipped("l", body=b"/etc/passwd", mode=0o120777),
         zipped("big", body=bytes(2 << 20)),
+        zipped(""),
         b"",
         b"PK\5\6",
     ],

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import lzma
 import os
 import shutil
 import stat
+import struct
 import sys
 import tarfile
 import zipfile
@@ -75,6 +77,9 @@ def unpack(archive: Path, into: Path, *, bytes_max: int | None = None) -> list[s
         zipfile.BadZipFile,
         EOFError,
         zlib.error,
+        lzma.LZMAError,
+        struct.error,
+        ValueError,  # names in no known encoding
         NotImplementedError,
         RuntimeError,
     ) as error:
@@ -140,7 +145,7 @@ def _tar(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
 def _zip(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
     with zipfile.ZipFile(archive) as pack:
         for item in pack.infolist():
-            if item.is_dir():
+            if item.filename.endswith("/"):
                 continue
             kind = stat.S_IFMT(item.external_attr >> 16)
             if kind not in (0, stat.S_IFREG):
