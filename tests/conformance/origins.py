@@ -154,7 +154,7 @@ def _free_port() -> int:
 
 
 def _wait_for(port: int) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 45  # azurite on a busy machine
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

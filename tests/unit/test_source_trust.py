@@ -26,6 +26,15 @@ def test_every_name_of_a_bundle_is_read(tmp_path: Path, name: str) -> None:
     assert trust_from({}).ca_file == "" and trust_from({"SSL_CERT_FILE": ""}).verify
 
 
+def test_amazons_bundle_is_for_amazon_first(tmp_path: Path) -> None:
+    env = {}
+    for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE"):
+        (tmp_path / name).write_text("")
+        env[name] = str(tmp_path / name)
+    assert trust_from(env, aws=True).ca_file.endswith("AWS_CA_BUNDLE")
+    assert trust_from(env).ca_file.endswith("SSL_CERT_FILE")
+
+
 @pytest.mark.parametrize(("rule", "url", "direct"), [
     ("*", "http://a.example/x", True),
     ("example.org", "https://example.org/x", True),

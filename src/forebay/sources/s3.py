@@ -35,7 +35,7 @@ class S3Source:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._settings: S3Settings = s3_settings(env)
-        self._trust = trust_from(self._settings.env, verify=self._settings.verify)
+        self._trust = trust_from(self._settings.env, verify=self._settings.verify, aws=True)
         self._client = Client(env, trust=self._trust)
         self._session: Any = None
         self._lock = threading.Lock()

@@ -26,14 +26,15 @@ def flag(env: Mapping[str, str], name: str, default: bool = False) -> bool:
     return default if not text else text in TRUE
 
 
-def trust_from(env: Mapping[str, str], *, verify: bool = True) -> Trust:
+def trust_from(env: Mapping[str, str], *, verify: bool = True, aws: bool = False) -> Trust:
     """CA bundle and client certificate for TLS.
 
     The first of: KServe's CA_BUNDLE_VOLUME_MOUNT_POINT/cabundle.crt (when CA_BUNDLE_CONFIGMAP_NAME or
-    AWS_CA_BUNDLE_CONFIGMAP is set), AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE.
+    AWS_CA_BUNDLE_CONFIGMAP is set), REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE, AWS_CA_BUNDLE, which
+    comes before those three for `aws`.
     FOREBAY_CLIENT_CERT is a PEM file with certificate and key. Raises Invalid when a named file is not there.
     """
-    ca_file = _bundle(env)
+    ca_file = _bundle(env, aws=aws)
     client = env.get("FOREBAY_CLIENT_CERT", "")
     for name in (ca_file, client):
         if name and not Path(name).is_file():
@@ -43,11 +44,12 @@ def trust_from(env: Mapping[str, str], *, verify: bool = True) -> Trust:
     return Trust("" if ca_file in _SYSTEM_ROOTS else ca_file, client, verify)
 
 
-def _bundle(env: Mapping[str, str]) -> str:
+def _bundle(env: Mapping[str, str], *, aws: bool) -> str:
     mounted = env.get("CA_BUNDLE_CONFIGMAP_NAME") or env.get("AWS_CA_BUNDLE_CONFIGMAP")
     if mounted and env.get("CA_BUNDLE_VOLUME_MOUNT_POINT"):
         return f"{env['CA_BUNDLE_VOLUME_MOUNT_POINT'].rstrip('/')}/cabundle.crt"
-    names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+    plain = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+    names = ("AWS_CA_BUNDLE", *plain) if aws else (*plain, "AWS_CA_BUNDLE")
     return next((env[n] for n in names if env.get(n)), "")
 
 
