@@ -188,3 +188,15 @@ def test_an_entry_belongs_to_its_group_and_its_newest_job_counts():
     )
     assert found == {"a": JobView("succeeded"), "ns/a": JobView("failed", "b")}
     assert job_view(Job.new("x", "jobs", spec={})) == JobView("active")
+
+
+def test_two_groups_agree_about_a_model_that_went_from_one_to_the_other_while_a_pod_uses_it():
+    """Each wrote what it held over what the other had said, for as long as the pod ran."""
+    old = replace(BASE, entries=(), copies={"k": COPY}, withdrawn=frozenset({("a", "k")}), used={"k": ("p",)})
+    new = replace(BASE, copies={"k": COPY}, views=frozenset("k"), entitled=frozenset({("a", "k")}))
+    status = applied({}, report(new, "new"), "new", frozenset("a"))
+    after = applied(status, report(old, "old"), "old", frozenset("a"))
+    assert after["models"] == status["models"] and after["models"]["a"]["group"] == "new"
+    assert applied(after, report(new, "new"), "new", frozenset("a")) == after
+    gone = applied({}, report(old, "old"), "old", frozenset())
+    assert gone["models"]["a"]["message"] == "goes when p ends"  # named by nobody: its agent still tells

@@ -28,6 +28,7 @@ class Report:
     states: Mapping[str, str]
     models: Mapping[str, Json]
     room: Json
+    leaving: frozenset[str] = frozenset()  # no longer ours, here until pods end
 
 
 def report(seen: Seen, group: str) -> Report:
@@ -43,11 +44,17 @@ def report(seen: Seen, group: str) -> Report:
             pods = seen.used.get(key, ())
             states[model] = ModelState.DOWNLOADED.value
             models[model] = {"group": group, "storageKey": key, "message": f"goes when {_few(pods)} ends"}
-    return Report(states, models, _room(seen))
+    leaving = frozenset(models) - {entry.model for entry in seen.entries or ()}
+    return Report(states, models, _room(seen), leaving)
 
 
 def applied(status: Json, mine: Report, group: str, listed: frozenset[str]) -> Json:
-    """`status` with this group's part replaced; `listed` are the models that the spec names for any group."""
+    """`status` with this group's part replaced; `listed` are the models that the spec names for any group.
+
+    Of a model that has gone over to another group only that one's agent tells: two would overwrite each
+    other.
+    """
+    elsewhere = mine.leaving & listed
     before = status.get("models") or {}
     ours = {model for model, said in before.items() if said.get("group") == group}
     orphans = {model for model in {*before, *(status.get("modelStatus") or {})} if model not in listed}
@@ -56,8 +63,8 @@ def applied(status: Json, mine: Report, group: str, listed: frozenset[str]) -> J
     models = {m: s for m, s in before.items() if m not in drop}
     found: Json = {
         **status,
-        "modelStatus": {**states, **mine.states},
-        "models": {**models, **mine.models},
+        "modelStatus": {**states, **{m: s for m, s in mine.states.items() if m not in elsewhere}},
+        "models": {**models, **{m: s for m, s in mine.models.items() if m not in elsewhere}},
         "groups": {**(status.get("groups") or {}), group: mine.room},
     }
     return {**found, **_summary(found)}
