@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import json
 import logging
 import os
 import signal
@@ -112,8 +113,12 @@ def run_pull(wish: PullWish) -> int:
     from forebay.pull.command import PullOptions, pull_command
 
     options = PullOptions(wish.uri, wish.dest, wish.revision, wish.explain, wish.as_json, wish.rate_bytes_s)
-    peers = {"FOREBAY_PEERS": " ".join(wish.peers)} if wish.peers else {}
-    return pull_command(options, {**os.environ, **peers})
+    said = {
+        "FOREBAY_PEERS": " ".join(wish.peers),
+        "STORAGE_ALLOW_PATTERNS": json.dumps(wish.include) if wish.include else "",
+        "STORAGE_IGNORE_PATTERNS": json.dumps(wish.exclude) if wish.exclude else "",
+    }
+    return pull_command(options, {**os.environ, **{name: text for name, text in said.items() if text}})
 
 
 def run_storage_initializer(arguments: Sequence[str]) -> int:

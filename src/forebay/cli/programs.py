@@ -63,7 +63,7 @@ class UpOptions:
 
 @dataclass(frozen=True)
 class PullWish:
-    """`forebay pull` as typed; `rate_bytes_s` 0 means no limit."""
+    """`forebay pull` as typed; `rate_bytes_s` 0 means no limit, no patterns all files."""
 
     uri: str
     dest: Path
@@ -72,6 +72,8 @@ class PullWish:
     as_json: bool
     rate_bytes_s: float
     peers: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()  # patterns of paths
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

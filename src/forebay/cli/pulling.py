@@ -21,16 +21,18 @@ from forebay.kit.rate import rate
 @click.option(
     "--peer", "peers", multiple=True, metavar="URL", help="A `forebay blobs` to ask before the source."
 )
+@click.option(
+    "--include", multiple=True, metavar="PATTERN", help="Only files like this, e.g. '*.safetensors'."
+)
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="No files like this, e.g. '*.bin'.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
 @click.pass_obj
 @guarded
-def pull(
-    programs: Programs, uri: str, dest: Path, limit_rate: str, peers: tuple[str, ...], **options: Any
-) -> int:
+def pull(programs: Programs, uri: str, dest: Path, limit_rate: str, **options: Any) -> int:
     """Fetch a model into a folder: verified, durable, resumable.
 
     URI is hf://org/name[:revision], s3://bucket/prefix, https://…, file:///…; a second run fetches nothing.
     Tokens come from the environment: HF_TOKEN, AWS_*, netrc. Exit codes are those of the error's class.
     """
     limit = rate(limit_rate, "--limit-rate") if limit_rate else 0.0
-    return programs.pull(PullWish(uri, dest, rate_bytes_s=limit, peers=peers, **options))
+    return programs.pull(PullWish(uri, dest, rate_bytes_s=limit, **options))

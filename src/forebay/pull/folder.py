@@ -32,7 +32,7 @@ from forebay.sources.archives import is_archive
 from forebay.sources.file import FileSource, local_path
 from forebay.sources.layers import unpack_listing
 from forebay.sources.peer import peers_from
-from forebay.sources.settings import flag
+from forebay.sources.settings import flag, patterns
 from forebay.sources.table import resolve, scheme_of
 from forebay.sources.types import Listing, RemoteFile
 
@@ -55,14 +55,11 @@ def pull_to(
 ) -> Report:  # fmt: skip
     """Bring what `uri` means now into the folder `dest`; raises the eight errors.
 
-    file:// is linked as KServe does (FOREBAY_FILE_COPY=1 copies); a single archive is unpacked and not kept.
+    file:// is linked as KServe does, unless patterns choose among its files (FOREBAY_FILE_COPY=1 copies);
+    a single archive is unpacked and not kept.
     """
     watching = watching or Watching()
-    if (
-        scheme_of(uri) == "file"
-        and not flag(env, "FOREBAY_FILE_COPY")
-        and not is_archive(local_path(uri).name)
-    ):
+    if scheme_of(uri) == "file" and not _to_copy(uri, env):
         return _link(uri, dest, env)
     with Trip(watching.on_report) as trip:
         with trip.stage("resolve"):
@@ -77,6 +74,11 @@ def pull_to(
             with trip.stage("commit"):
                 folder.unpack()
     return trip.report
+
+
+def _to_copy(uri: str, env: Mapping[str, str]) -> bool:
+    chosen = patterns(env, "STORAGE_ALLOW_PATTERNS") or patterns(env, "STORAGE_IGNORE_PATTERNS")
+    return bool(chosen) or flag(env, "FOREBAY_FILE_COPY") or is_archive(local_path(uri).name)
 
 
 def _link(uri: str, dest: Path, env: Mapping[str, str]) -> Report:
