@@ -35,7 +35,7 @@ class FieldFinder:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._mode = self._open
+        self._mode = FieldFinder._open  # not bound: that would be a cycle, work for the collector
         self._pos = 0
         self._depth = 0
         self._key = ""
@@ -51,7 +51,7 @@ class FieldFinder:
             return self._found(hit.start(2), hit.end(2))
         try:
             while True:
-                outcome = self._mode()
+                outcome = self._mode(self)
                 if outcome is not None:
                     return outcome
         except ValueError:  # a bad escape or bad UTF-8 in a key or in the value
@@ -70,7 +70,7 @@ class FieldFinder:
         if byte != 0x7B:
             return Outcome.WRONG
         self._pos += 1
-        self._mode = self._member
+        self._mode = FieldFinder._member
         return None
 
     def _member(self) -> Outcome | None:
@@ -90,7 +90,7 @@ class FieldFinder:
             return Outcome.MORE
         self._key = _text(self.body[self._pos : end])
         self._pos = end
-        self._mode = self._colon
+        self._mode = FieldFinder._colon
         return None
 
     def _colon(self) -> Outcome | None:
@@ -100,7 +100,7 @@ class FieldFinder:
         if byte != 0x3A:
             return Outcome.WRONG
         self._pos += 1
-        self._mode = self._value
+        self._mode = FieldFinder._value
         return None
 
     def _value(self) -> Outcome | None:
@@ -114,9 +114,9 @@ class FieldFinder:
             return Outcome.MORE if end == -1 else self._found(self._pos, end)
         if byte == 0x22:
             self._pos += 1
-            self._mode = self._string
+            self._mode = FieldFinder._string
         else:
-            self._mode = self._nested if byte in b"{[" else self._scalar
+            self._mode = FieldFinder._nested if byte in b"{[" else FieldFinder._scalar
         return None
 
     def _scalar(self) -> Outcome | None:
@@ -127,7 +127,7 @@ class FieldFinder:
         self._pos = hit.start()
         if self.body[self._pos] == 0x5D:
             return Outcome.WRONG
-        self._mode = self._member
+        self._mode = FieldFinder._member
         return None
 
     def _nested(self) -> Outcome | None:
@@ -138,11 +138,11 @@ class FieldFinder:
         self._pos = hit.end()
         byte = self.body[hit.start()]
         if byte == 0x22:
-            self._mode = self._string
+            self._mode = FieldFinder._string
             return None
         self._depth += 1 if byte in b"{[" else -1
         if self._depth == 0:
-            self._mode = self._member
+            self._mode = FieldFinder._member
         return None
 
     def _string(self) -> Outcome | None:
@@ -155,7 +155,7 @@ class FieldFinder:
             self._pos = len(self.body)
             return Outcome.MORE
         self._pos = end
-        self._mode = self._nested if self._depth else self._member
+        self._mode = FieldFinder._nested if self._depth else FieldFinder._member
         return None
 
     def _string_end(self, pos: int) -> int:
