@@ -111,7 +111,11 @@ def package(name: str) -> Package:
                 values.setdefault(const[1], []).append(const[2])
             notes = []
     # None stands for a value that another package names: such a list would not be whole.
-    whole = {n: sorted({v for v in found if v is not None}) for n, found in values.items() if None not in found}
+    whole = {
+        name: sorted({value for value in found if value is not None})
+        for name, found in values.items()
+        if None not in found
+    }
     out.enums = {n: whole[n] for n in marked if n in whole}
     for odd in META_BASIC if name == "meta.v1" else EXTENSIONS_ANY if name == "apiextensions.v1" else ():
         out.structs.pop(odd, None)
