@@ -43,15 +43,15 @@ COLUMNS: dict[str, tuple[Json, ...]] = {
     "LocalModelNode": (
         _column("Ready", ".status.ready"),
         _column("State", ".status.state"),
-        _column("Bytes", ".status.bytes", "integer"),
+        _column("Bytes", ".status.rounded.bytes"),
         _AGE,
     ),
     "LocalModelNodeGroup": (
         _READY,
         _column("Nodes", ".status.nodes", "integer"),
         _column("Limit", ".spec.storageLimit"),
-        _column("Used", ".status.used"),
-        _column("Available", ".status.available"),
+        _column("Used", ".status.rounded.used"),
+        _column("Available", ".status.rounded.available"),
         _column("Reason", ".status.conditions[?(@.type=='Ready')].reason", priority=1),
         _AGE,
     ),

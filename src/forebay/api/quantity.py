@@ -39,6 +39,15 @@ def value(text: str | int | float) -> int:
     return math.ceil(parse(text))
 
 
+def rounded(count: int) -> str:
+    """Bytes for people, with at most one digit behind the point, as a quantity: 98362455 is 93.8Mi."""
+    size, suffixes = float(count), iter(("Ki", "Mi", "Gi", "Ti", "Pi"))
+    suffix = ""
+    while size >= 1023.95 and (larger := next(suffixes, "")):
+        size, suffix = size / 1024, larger
+    return f"{size:.1f}".removesuffix(".0") + suffix
+
+
 def milli(text: str | int | float) -> int:
     """In thousandths, rounded up (Quantity.MilliValue). Raises Invalid."""
     return math.ceil(parse(text) * 1000)

@@ -127,6 +127,12 @@ class LocalModelNodeSpec(Fields):
     local_models: list[LocalModelInfo]
 
 
+class RoundedBytes(Fields):
+    """Bytes as kubectl shows them; the exact number stands beside."""
+
+    bytes: str | None = None
+
+
 class LocalModelNodeStatus(Fields):
     """status of LocalModelNode, written by the agent. Ours: models (see the agent), groups (used and
     available bytes of each group's root), their summary, and what else the agent reports."""
@@ -135,6 +141,7 @@ class LocalModelNodeStatus(Fields):
     ready: str | None = None
     state: ModelState | None = None
     bytes: Int64 | None = None
+    rounded: RoundedBytes | None = None
     models: Free | None = None
     groups: Free | None = None
     conditions: list[Condition] | None = None
@@ -148,12 +155,20 @@ class NodeGroupSpec(Fields):
     persistent_volume_claim_spec: Free
 
 
+class RoundedRoom(Fields):
+    """Room as kubectl shows it; the exact numbers stand beside."""
+
+    used: str | None = None
+    available: str | None = None
+
+
 class NodeGroupStatus(Fields):
-    """status of LocalModelNodeGroup: over all its nodes. Ours: conditions, nodes."""
+    """status of LocalModelNodeGroup: over all its nodes. Ours: conditions, nodes, rounded."""
 
     used: Quantity | None = None
     available: Quantity | None = None
     nodes: Int32 | None = None
+    rounded: RoundedRoom | None = None
     conditions: list[Condition] | None = None
 
 

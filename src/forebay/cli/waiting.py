@@ -45,15 +45,22 @@ class Transfer:
     source: str
 
     def __str__(self) -> str:
+        return self.within(1000)
+
+    def within(self, room: int) -> str:
+        """As much as fits into `room` characters; the source goes first, then the rate, then the rest."""
         if not self.total:
             return ""
-        whole = self.done >= self.total
-        text = size(self.total) if whole else f"{size(self.done)} of {size(self.total)}"
-        if self.rate and self.done < self.total:
-            text += f", {size(self.rate)}/s"
-        if self.eta_s is not None and self.done < self.total:
-            text += f", {self.eta_s} s left"
-        return text + (f", from {self.source}" if self.source else "")
+        moving = self.done < self.total
+        bytes_ = f"{size(self.done)} of {size(self.total)}" if moving else size(self.total)
+        rate = f"{size(self.rate)}/s" if self.rate and moving else ""
+        left = f"{self.eta_s} s left" if self.eta_s is not None and moving else ""
+        source = f"from {self.source}" if self.source else ""
+        for parts in ((bytes_, rate, left, source), (bytes_, rate, left), (bytes_, left), (bytes_,)):
+            text = ", ".join(filter(None, parts))
+            if len(text) <= room:
+                break
+        return text
 
 
 def transferred(item: Resource) -> Transfer:
@@ -97,7 +104,9 @@ class Board:
         name = f"{item.singular}/{item.name}"
         transfer = transferred(item)
         waits = str(condition(item, "Ready").get("message") or "waiting")
-        state = ": ".join(filter(None, ["ready" if is_ready(item) else "", str(transfer)])) or waits
+        ready = "ready" if is_ready(item) else ""
+        room = self._room - (len(ready) + 2 if ready else 0) if self._terminal else 1000
+        state = ": ".join(filter(None, [ready, transfer.within(room)])) or waits
         if not self._terminal:
             if self._said.get(name) != state:
                 click.echo(f"{name}: {state}", err=True)

@@ -1,8 +1,8 @@
 """Settings of the ConfigMap `inferenceservice-config`, read anew for every decision.
 
-Keys and shipped values are KServe's, legacy ones included (`localModelAgent*`); unknown keys are ignored. One
-deviation: `localModel.enabled` is true unless the ConfigMap says false, because the cache is what Forebay
-is for.
+Keys and shipped values are KServe's, legacy ones included (`localModelAgent*`); unknown keys are ignored.
+Ours: `jobPriorityClassName` and `jobTolerations` of `localModel`: KServe has no place for them. One deviation:
+`localModel.enabled` is true unless the ConfigMap says false, because the cache is what Forebay is for.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Settings:
     job_namespace: str = names.JOB_NAMESPACE
     fs_group: int | None = 1000
     job_ttl_s: int = 3600
+    job_priority_class: str = ""
+    job_tolerations: tuple[Json, ...] = ()  # beside that of every NoSchedule
     disable_volume_management: bool = False
     agent_image: str = "kserve/kserve-localmodelnode-agent:latest"
     agent_resources: Json = field(default_factory=dict)
@@ -64,6 +66,8 @@ def settings_from(data: Mapping[str, str]) -> Settings:
         job_namespace=str(local.get("jobNamespace") or plain.job_namespace),
         fs_group=local.get("fsGroup", plain.fs_group),
         job_ttl_s=int(local.get("jobTTLSecondsAfterFinished", plain.job_ttl_s)),
+        job_priority_class=str(local.get("jobPriorityClassName") or ""),
+        job_tolerations=_tolerations(local.get("jobTolerations")),
         disable_volume_management=bool(local.get("disableVolumeManagement", False)),
         agent_image=str(local.get("localModelAgentImage") or plain.agent_image),
         agent_resources=_resources(local, "localModelAgentC", "localModelAgentM"),
@@ -91,6 +95,16 @@ def _section(data: Mapping[str, str], key: str) -> Json:
             f"ConfigMap {names.CONFIG_MAP}, key {key}: an object is wanted, not {type(found).__name__}"
         )
     return found
+
+
+def _tolerations(found: Any) -> tuple[Json, ...]:
+    if not found:
+        return ()
+    if isinstance(found, list) and all(isinstance(one, dict) for one in found):
+        return tuple(found)
+    raise Invalid(
+        f"ConfigMap {names.CONFIG_MAP}, key localModel: jobTolerations is a list of tolerations; correct it"
+    )
 
 
 def _resources(section: Mapping[str, Any], cpu: str, memory: str) -> Json:

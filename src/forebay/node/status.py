@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from forebay.api import quantity
 from forebay.api.meta import Json
 from forebay.api.states import ModelState
 from forebay.cache.reservations import Reservation
@@ -77,7 +78,8 @@ def _summary(status: Json) -> Json:
     worst = next((state for state in _WORST_FIRST if state in states), ModelState.NONE)
     ready = sum(state == ModelState.DOWNLOADED for state in states)
     used = sum(int(room.get("used") or 0) for room in status["groups"].values())
-    return {"ready": f"{ready}/{len(states)}", "state": str(worst), "bytes": used}
+    return {"ready": f"{ready}/{len(states)}", "state": str(worst), "bytes": used,
+            "rounded": {"bytes": quantity.rounded(used)}}  # fmt: skip
 
 
 def is_urgent(before: Json, after: Json) -> bool:

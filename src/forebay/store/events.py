@@ -13,7 +13,7 @@ from forebay.kit.clock import rfc3339, rfc3339_micro
 from forebay.store.protocol import Store
 
 _LOG = logging.getLogger(__name__)
-_MESSAGE_MAX = 1024
+_MESSAGE_MAX = 1024  # bytes, as kube-apiserver counts them once eventTime is set
 _NAME_MAX = 253
 
 
@@ -26,9 +26,7 @@ async def record(store: Store, about: Resource, type_: str, reason: str, message
     objects go to the namespace default.
     """
     try:
-        await _record(
-            store, _event(about, type_, reason, message[:_MESSAGE_MAX], component=component, now=now)
-        )
+        await _record(store, _event(about, type_, reason, _short(message), component=component, now=now))
     except ForebayError as error:
         _LOG.info("event %s on %s %s was not stored: %s", reason, about.kind, about.key, error.message)
 
@@ -55,6 +53,10 @@ async def _count(store: Store, before: Event, event: Event) -> None:
     grown.raw["count"] = int(before.raw.get("count") or 1) + 1
     grown.raw["lastTimestamp"] = event.raw["lastTimestamp"]
     await store.update(grown)
+
+
+def _short(message: str) -> str:
+    return message.encode("utf-8", "replace")[:_MESSAGE_MAX].decode("utf-8", "ignore")
 
 
 def _event(about: Resource, type_: str, reason: str, message: str, *, component: str, now: datetime) -> Event:

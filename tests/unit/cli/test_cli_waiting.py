@@ -71,3 +71,23 @@ def test_what_fails_while_we_wait_ends_the_wait_and_what_had_failed_before_does_
         asyncio.run(wait(old, give_up_on=waits))
     with pytest.raises(Unavailable, match="not ready after"):
         asyncio.run(wait(old, new, give_up_on=frozenset()))
+
+
+@pytest.mark.parametrize(
+    ("room", "text"),
+    [
+        (47, "50.0 MB of 80.0 MB, 5.0 MB/s, 6 s left, from hf"),
+        (46, "50.0 MB of 80.0 MB, 5.0 MB/s, 6 s left"),
+        (30, "50.0 MB of 80.0 MB, 6 s left"),
+        (20, "50.0 MB of 80.0 MB"),
+    ],
+)
+def test_in_a_narrow_terminal_whole_facts_go_and_the_seconds_left_stay(room: int, text: str) -> None:
+    node = {
+        "bytesDone": 50_000_000,
+        "bytesTotal": 80_000_000,
+        "rate": 5_000_000,
+        "etaSeconds": 6,
+        "source": "hf",
+    }
+    assert transferred(cache(nodes={"a": node})).within(room) == text

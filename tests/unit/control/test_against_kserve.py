@@ -176,14 +176,18 @@ async def test_every_controller_looks_again_even_if_nothing_wakes_it(tmp_path: P
                 assert await controller.reconcile(item.key), controller.name
 
 
-async def test_a_download_has_resources_tolerations_and_the_ca_bundle(tmp_path: Path) -> None:
+LOCAL = '{"jobPriorityClassName": "background", "jobTolerations": [{"key": "slow"}]}'
+
+
+async def test_a_download_has_resources_tolerations_priority_and_the_ca_bundle(tmp_path: Path) -> None:
     """W24."""
     async with World(tmp_path) as world:
         await prepared(world, cached=False)
         storage = '{"cpuLimit": "2", "memoryRequest": "100Mi", "caBundleConfigMapName": "trusted"}'
         await world.change(
-            kinds.ConfigMap, CONFIG, lambda i: i.raw["data"].update(storageInitializer=storage), "kserve"
-        )
+            kinds.ConfigMap, CONFIG,
+            lambda i: i.raw["data"].update(storageInitializer=storage, localModel=LOCAL), "kserve",
+        )  # fmt: skip
         await world.apply(CACHE.format(name="iris", uri=URI, groups="gpu1"))
         await world.settle()
         cache = await world.get(kinds.LocalModelCache, "iris")
@@ -197,7 +201,8 @@ async def test_a_download_has_resources_tolerations_and_the_ca_bundle(tmp_path: 
         pod = (await world.get(kinds.Job, "iris-a", JOBS)).spec["template"]["spec"]
         container = pod["containers"][0]
         assert container["resources"] == {"limits": {"cpu": "2"}, "requests": {"memory": "100Mi"}}
-        assert {"operator": "Exists", "effect": "NoSchedule"} in pod["tolerations"]
+        assert pod["tolerations"] == [{"operator": "Exists", "effect": "NoSchedule"}, {"key": "slow"}]
+        assert pod["priorityClassName"] == "background"
         _trusts(pod, container)
         copy = await world.get(kinds.ConfigMap, "global-kserve-ca-bundle", JOBS)
         assert copy.raw["data"] == {"cabundle.crt": "PEM"}

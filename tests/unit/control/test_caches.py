@@ -590,6 +590,7 @@ async def test_the_group_adds_up_what_its_agents_report(tmp_path: Path) -> None:
         await world.settle()
         group = await world.get(kinds.LocalModelNodeGroup, "gpu1")
         assert (group.status["used"], group.status["available"], group.status["nodes"]) == ("20", "180", 2)
+        assert group.status["rounded"] == {"used": "20", "available": "180"}
 
 
 async def test_a_missing_job_namespace_is_named_and_the_download_starts_when_it_is_there(

@@ -130,7 +130,26 @@ async def test_a_secret_that_is_missing_is_looked_for_again_soon(tmp_path: Path)
         controller = world.controllers[-1]
         assert (await controller.reconcile(Key("default", "svc")) or 9.0) <= CORRECTED_FIRST_S
         service = await world.get(kinds.InferenceService, "svc", "default")
-        assert "Secret default/late does not exist" in condition(service, "Ready")["message"]
+        ready = condition(service, "Ready")
+        assert ready["reason"] == "CredentialsMissing"
+        assert "Secret default/late does not exist" in ready["message"]
+        failure = service.status["modelStatus"]["lastFailureInfo"]
+        assert (failure["reason"], failure["message"]) == ("InvalidPredictorSpec", ready["message"])
+
+
+async def test_a_storage_entry_that_nobody_made_is_named(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await prepared(world, cached=False)
+        spec = "{predictor: {model: {modelFormat: {name: huggingface}, storage: {key: mine, path: x}}}}"
+        text = "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: svc}\nspec: "
+        await world.apply(text + spec)
+        await world.settle()
+        ready = condition(await world.get(kinds.InferenceService, "svc", "default"), "Ready")
+        missing = "Secret default/storage-config does not exist; create it with an entry 'mine'"
+        assert (ready["reason"], ready["message"]) == (
+            "CredentialsMissing",
+            f"{missing}, or use model.storageUri",
+        )
 
 
 async def test_a_group_without_a_folder_is_told_on_the_group_and_on_its_caches(tmp_path: Path) -> None:

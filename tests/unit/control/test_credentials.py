@@ -128,6 +128,8 @@ def test_settings_take_every_key_old_ones_too_and_ignore_unknown_ones() -> None:
         "agent",
     )
     assert settings.agent_resources == {"requests": {"cpu": "100m"}, "limits": {"memory": "300Mi"}}
+    with pytest.raises(Invalid, match="jobTolerations is a list of tolerations"):
+        settings_from({"localModel": '{"jobTolerations": {"operator": "Exists"}}'})
     plain = settings_from({})
     assert plain.enabled and plain.job_namespace == "kserve-localmodel-jobs" and plain.job_ttl_s == 3600
     assert settings_from({"localModel": '{"enabled": false}'}).enabled is False

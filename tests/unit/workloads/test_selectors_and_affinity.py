@@ -113,6 +113,18 @@ def test_quantities_are_exact_and_rounded_up(text: str | int, value: int, milli:
     assert (quantity.value(text), quantity.milli(text)) == (value, milli)
 
 
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0"), (1023, "1023"), (1024, "1Ki"), (98362455, "93.8Mi"), (1023 * 2**20 + 1000 * 1024, "1Gi"),
+        (10 * 2**30, "10Gi"), (66506395648, "61.9Gi"), (1700 * 10**9, "1.5Ti"), (2**62, "4096Pi"),
+    ],
+)  # fmt: skip
+def test_bytes_are_rounded_for_people_and_are_still_a_quantity(count: int, text: str) -> None:
+    assert quantity.rounded(count) == text
+    assert abs(quantity.value(text) - count) <= count * 0.05
+
+
 @pytest.mark.parametrize("text", ["", "abc", "1.2.3", "1 Gi", "Gi", "1gi", "1KiB", "--1", "1e"])
 def test_what_is_no_quantity_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="quantities must match the regular expression"):

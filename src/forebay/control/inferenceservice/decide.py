@@ -62,8 +62,9 @@ def decide(seen: Seen) -> Decision:
     fresh = _complete(seen, plan_for(seen, source))
     problem = _problem(seen, predictor, source, fresh, template)
     if problem:
-        refused = _refused(seen, name, told, FailureReason.INVALID_PREDICTOR_SPEC, problem)
-        if not _lacks_secret(seen, source):
+        lacking = problem in (source.problem, pull_credentials(seen).problem)  # what a corrected Secret mends
+        refused = _refused(seen, name, told, FailureReason.INVALID_PREDICTOR_SPEC, problem, lacking=lacking)
+        if not lacking:
             return refused
         since = find(seen.service, "Ready").get("lastTransitionTime")
         return replace(refused, look_again_s=corrected_s(since, seen.now))
@@ -83,10 +84,12 @@ def decide(seen: Seen) -> Decision:
     return Decision(tuple(actions), status(seen, outcome), LOOK_S)
 
 
-def _refused(seen: Seen, name: str, told: tuple[str, ...], reason: FailureReason, problem: str) -> Decision:
+def _refused(seen: Seen, name: str, told: tuple[str, ...], reason: FailureReason, problem: str,
+             *, lacking: bool = False) -> Decision:  # fmt: skip
     outcome = Outcome(
-        name=name, plan=plan_of(seen.deployment), unsupported=told, reason=reason, problem=problem
-    )
+        name=name, plan=plan_of(seen.deployment), unsupported=told, reason=reason, problem=problem,
+        ready_reason="CredentialsMissing" if lacking else "",
+    )  # fmt: skip
     return Decision(status=status(seen, outcome), look_again_s=LOOK_S)
 
 
@@ -108,11 +111,6 @@ def _problem(seen: Seen, predictor: Predictor, source: Source, plan: Plan, templ
     if taken and seen.deployment is not None:
         return f"Deployment {seen.deployment.name} belongs to someone else; delete it or rename the service"
     return ""
-
-
-def _lacks_secret(seen: Seen, source: Source) -> bool:
-    """Whether a Secret that people correct would do."""
-    return bool(source.problem or pull_credentials(seen).problem)
 
 
 def _complete(seen: Seen, plan: Plan) -> Plan:

@@ -32,6 +32,7 @@ class Outcome:
     unsupported: tuple[str, ...] = ()
     reason: FailureReason | None = None  # set if the spec cannot be served
     problem: str = ""
+    ready_reason: str = ""  # of the conditions, where it says more than KServe's `reason` does
 
 
 def status(seen: Seen, outcome: Outcome) -> Json:
@@ -98,9 +99,8 @@ def _available(deployment: Deployment | None) -> bool:
 
 def _predictor_ready(seen: Seen, outcome: Outcome, view: PodsView) -> Condition:
     if outcome.problem:
-        return no(
-            "PredictorReady", str(outcome.reason or FailureReason.INVALID_PREDICTOR_SPEC), outcome.problem
-        )
+        reason = outcome.ready_reason or outcome.reason or FailureReason.INVALID_PREDICTOR_SPEC
+        return no("PredictorReady", str(reason), outcome.problem)
     if stopped(seen.service):
         return no("PredictorReady", "Stopped", "remove the annotation serving.kserve.io/stop to start it")
     if _available(seen.deployment):

@@ -54,9 +54,15 @@ def _object_store(seen: Seen, storage: Json) -> Source:
     """`storage.key` and `storage.path`: the entry of the storage secret says which bucket."""
     secret = seen.sources.secrets.get(seen.settings.credentials.storage_secret)
     key = str(storage.get("key") or "default")
-    where = f"Secret {seen.service.namespace}/{seen.settings.credentials.storage_secret}, entry {key!r}"
+    name = f"Secret {seen.service.namespace}/{seen.settings.credentials.storage_secret}"
+    where, text = f"{name}, entry {key!r}", decoded(secret, key) if secret else None
+    if text is None and not (storage.get("parameters") or {}).get("type"):
+        lack = (
+            f"has no entry {key!r}; add it" if secret else f"does not exist; create it with an entry {key!r}"
+        )
+        return Source(problem=f"{name} {lack}, or use model.storageUri")
     try:
-        entry = json.loads((decoded(secret, key) if secret else None) or "{}")
+        entry = json.loads(text or "{}")
     except ValueError:
         entry = None
     if not isinstance(entry, dict):

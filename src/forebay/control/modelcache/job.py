@@ -156,13 +156,18 @@ def _job(seen: Seen, launch: Launch, container: Json, volumes: list[Json]) -> Jo
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "nodeSelector": {"kubernetes.io/hostname": launch.node},
-        "tolerations": [{"operator": "Exists", "effect": "NoSchedule"}],
+        "tolerations": [
+            {"operator": "Exists", "effect": "NoSchedule"},
+            *copy.deepcopy(seen.settings.job_tolerations),
+        ],
         "containers": [container],
         "volumes": [
             {"name": names.MODEL_VOLUME, "persistentVolumeClaim": {"claimName": launch.claim}},
             *volumes,
         ],
     }
+    if seen.settings.job_priority_class:
+        pod["priorityClassName"] = seen.settings.job_priority_class
     if seen.settings.fs_group is not None:
         pod["securityContext"] = {"fsGroup": seen.settings.fs_group}
     account = seen.cache.spec.get("serviceAccountName")

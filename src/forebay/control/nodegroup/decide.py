@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from forebay.api import names
+from forebay.api import names, quantity
 from forebay.api.affinity import matches_node
 from forebay.api.conditions import Condition, merged, no, yes
 from forebay.api.kinds import DaemonSet, LocalModelNode, LocalModelNodeGroup, Node
@@ -120,10 +120,11 @@ def _status(seen: Seen) -> Json:
     matching = {n.name for n in seen.nodes if matches_node(group_terms(seen.group), n)}
     reports = [_report(n, seen.group.name) for n in seen.model_nodes if n.name in matching]
     found: Json = {"nodes": len(matching)}
-    for name, key in (("used", "used"), ("available", "available")):
-        numbers = [int(r[key]) for r in reports if isinstance(r.get(key), int | float)]
+    for name in ("used", "available"):
+        numbers = [int(r[name]) for r in reports if isinstance(r.get(name), int | float)]
         if numbers:
             found[name] = str(sum(numbers))
+            found.setdefault("rounded", {})[name] = quantity.rounded(sum(numbers))
     found["conditions"] = merged(
         seen.group.status.get("conditions"),
         [_ready(seen, matching)],

@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from forebay.engines.llama import native
@@ -36,24 +38,30 @@ LIMITS = Limits(
     reconnect_s=5.0,
 )
 
-SOCKET_PARENT_MAX = 70
 
+@contextmanager
+def _socket_in(folder: Path) -> Iterator[Path]:
+    """A path for the private socket in `folder`.
 
-def _socket_parent() -> str:
-    """A folder for the private socket; the system takes at most 107 bytes of path, a pod's may be longer."""
-    usual = tempfile.gettempdir()
-    return usual if len(usual) < SOCKET_PARENT_MAX else "/tmp"
+    The system takes at most 107 bytes of one, and a pod's folder may be longer. Where it can, this process
+    names the folder by its descriptor, so that nothing has to lie elsewhere.
+    """
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        short = Path(f"/proc/self/fd/{opened}")
+        yield (short if short.is_dir() else folder) / "llama.sock"
+    finally:
+        os.close(opened)
 
 
 def serve(options: Options) -> int:
     """Serve until SIGTERM or SIGINT; 0 when everything under way was finished, 1 when something was cut."""
     with (
         tempfile.TemporaryDirectory(prefix="forebay-llama-") as scratch,
-        tempfile.TemporaryDirectory(prefix="forebay-llama-", dir=_socket_parent()) as short,
+        _socket_in(Path(scratch)) as socket,
     ):
         found = _find(options)
         model = converted(found.path, Path(scratch)) if found.kind == "safetensors" else found.path
-        socket = Path(short) / "llama.sock"
         with phase("load") as facts:
             facts["file"], facts["bytes"] = str(model), model.stat().st_size
             server = native.start(model, socket, options)
