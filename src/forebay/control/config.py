@@ -1,8 +1,8 @@
 """Settings of the ConfigMap `inferenceservice-config`, read anew for every decision.
 
 Keys and shipped values are KServe's, legacy ones included (`localModelAgent*`); unknown keys are ignored.
-Ours: `jobPriorityClassName` and `jobTolerations` of `localModel`: KServe has no place for them. One deviation:
-`localModel.enabled` is true unless the ConfigMap says false, because the cache is what Forebay is for.
+Ours: `jobPriorityClassName` and `jobTolerations` of `localModel`: KServe has no place for them. Other than
+there, `localModel.enabled` is true unless the ConfigMap says false: the cache is what Forebay is for.
 """
 
 from __future__ import annotations
