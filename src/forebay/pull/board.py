@@ -6,6 +6,7 @@ input or output, so each step is a few microseconds per block of megabytes.
 
 from __future__ import annotations
 
+import math
 import mmap
 import threading
 from collections import deque
@@ -16,9 +17,9 @@ from forebay.errors import Bug, Clash, Damaged, ForebayError, Unavailable
 from forebay.pull import journal
 from forebay.pull.blame import Origins
 from forebay.pull.buffers import Buffers
-from forebay.pull.model import MIB, Finished, Settings
+from forebay.pull.model import Finished, Settings
 from forebay.pull.order import Order
-from forebay.pull.plan import Ranges, ordered_piece, segment_bytes, usual_segment
+from forebay.pull.plan import ordered_piece, piece_bytes
 from forebay.pull.state import Batch, Claim, Item, Opening, Origin, Transfer, Work, entry_of, next_piece
 from forebay.pull.tuner import FAR_S
 
@@ -29,7 +30,10 @@ class Board:
     """See the module. `target` is how many workers may be at work."""
 
     def __init__(self, transfers: Sequence[Transfer], origins: Sequence[Origin], settings: Settings) -> None:
-        self.changed = threading.Condition()
+        lock = threading.RLock()
+        # One lock; who waits for what is woken for that alone: workers, hashers, the committer, the engine.
+        self.changed, self._to_hash = threading.Condition(lock), threading.Condition(lock)
+        self._to_commit, self.attention = threading.Condition(lock), threading.Condition(lock)
         self.settings = settings
         self.buffers = Buffers(settings.buffers_bytes_max)
         self.order = Order(self.buffers, settings.buffers_bytes_max // 2)
@@ -42,7 +46,8 @@ class Board:
         self.bytes_resumed = 0
         self.retries = 0
         self.asked_slower = False
-        self.round_trip_s = 0.0
+        self.round_trip_s = 0.0  # the shortest of some answers; 0: not known yet
+        self._answers, self._shortest_s = 0, math.inf
         self.unjournaled = 0
         self._journal_bytes = max(settings.journal_every_bytes, sum(t.size or 0 for t in transfers) // 100)
         small = [t for t in transfers if t.size and t.size <= settings.small_bytes]
@@ -90,8 +95,7 @@ class Board:
         return self._piece(pace) or (Opening(self.busy.popleft()) if self.busy else None)
 
     def _piece(self, pace: float) -> Claim | None:
-        """Of the file with the fewest connections: each file's bytes then come in order, and hashing keeps
-        up."""
+        """Of the file with the fewest connections: then bytes come in order, and hashing keeps up."""
         for transfer in sorted(self.open, key=lambda t: len(t.active)):
             piece = next_piece(transfer, self._segment(pace))
             if piece is not None:
@@ -101,8 +105,7 @@ class Board:
         return None
 
     def claim_ahead(self, worker: int, pace: float) -> Claim | None:
-        """A second piece for a worker of a far origin, asked for while the first one comes: the way of its
-        answer then costs no time."""
+        """A second piece for a worker of a far origin, to be asked for while the first one comes."""
         with self.changed:
             if self.over or not self._far or worker >= self.target or not pace:
                 return None
@@ -127,13 +130,11 @@ class Board:
         return Batch(batch)
 
     def _segment(self, pace: float) -> int:
-        files = len(self.open) + len(self.waiting)
-        streams = self.target * 2 if self._far else self.target
-        ordered = max(ordered_piece(self.order.early_max, streams, files), int(pace * self.round_trip_s))
-        usual = min(usual_segment(pace, self.settings.segment_bytes), ordered)
+        streams = self.target * (2 if self._far else 1)
+        room = ordered_piece(self.order.early_max, streams, len(self.open) + len(self.waiting))
         left = sum((t.size or 0) - t.done.total for t in self.open) + sum(t.size or 0 for t in self.waiting)
-        least = min(4 * MIB, usual, self.settings.segment_bytes)
-        return segment_bytes(left, self.target, usual=usual, least=least)
+        most = max(room, int(pace * self.round_trip_s))
+        return piece_bytes(pace, left, self.target, first=self.settings.segment_bytes, most=most)
 
     def opened(self, transfer: Transfer) -> None:
         """The part is open: pieces may be claimed, and what the journal says is on disk is hashed again."""
@@ -150,9 +151,11 @@ class Board:
             self.changed.notify_all()
 
     def answered(self, seconds: float) -> None:
-        """A first answer on a connection took so long."""
+        """An answer took so long to begin. One alone may only mean that this machine was busy."""
         with self.changed:
-            self.round_trip_s = min(self.round_trip_s or seconds, seconds)
+            self._answers, self._shortest_s = self._answers + 1, min(self._shortest_s, seconds)
+            if self._answers >= min(3, self.target):
+                self.round_trip_s = self._shortest_s
 
     def later(self, transfer: Transfer) -> None:
         """Someone else is at this file: look again later."""
@@ -162,7 +165,10 @@ class Board:
     def skipped(self, transfer: Transfer) -> None:
         """Someone else has finished it."""
         with self.changed:
-            self._leave(transfer)
+            if transfer in self.open:
+                self.open.remove(transfer)
+            self.left -= 1
+            self._wake_all()
 
     def wrote(self, claim: Claim, offset: int, count: int, buffer: mmap.mmap) -> bool:
         """`count` bytes at `offset` are on disk. True if the buffer waits for its hash and is the board's."""
@@ -177,7 +183,7 @@ class Board:
             kept = self.order.came(transfer, offset, count, buffer)
             self._wake_hasher(transfer)
             if self.much_unjournaled:
-                self.changed.notify_all()
+                self.attention.notify()
             return kept
 
     @property
@@ -191,7 +197,7 @@ class Board:
             return
         transfer.hashing = True
         self.hashable.append(transfer)
-        self.changed.notify_all()
+        self._to_hash.notify()
 
     def current(self, claim: Claim) -> bool:
         """Whether the claim's file has not started over meanwhile and the pull goes on."""
@@ -231,7 +237,7 @@ class Board:
             transfer.restarts += 1
             if transfer.restarts > RESTARTS_MAX:
                 raise Clash(
-                    f"{transfer.file.path} changes while it is fetched ({why}): pull again when it is at rest"
+                    f"{transfer.file.path} changes while it is fetched, {why}: pull again when it is at rest"
                 )
             self._forget(transfer)
             self.notes.append(f"{transfer.file.path}: started over, {why}")
@@ -255,10 +261,8 @@ class Board:
     def contributed(self, claim: Claim, origin: Origin, start: int, end: int) -> None:
         """Who sent these bytes; the last one counts."""
         with self.changed:
-            if claim.epoch == claim.transfer.epoch and start < end:
-                for ranges in claim.transfer.sent.values():
-                    ranges.remove(start, end)
-                claim.transfer.sent.setdefault(origin.name, Ranges()).add(start, end)
+            if claim.epoch == claim.transfer.epoch:
+                claim.transfer.sent_by(origin.name, start, end)
 
     # --- hashers and committer ---
 
@@ -268,7 +272,7 @@ class Board:
             while not self.over:
                 if self.hashable:
                     return self.hashable.popleft()
-                self.changed.wait(0.5)
+                self._to_hash.wait(0.5)
         return None
 
     def next_item(self, transfer: Transfer, epoch: int) -> Item | None:
@@ -304,13 +308,13 @@ class Board:
             if transfer in self.open:
                 self.open.remove(transfer)
             self.verified.append(transfer)
-            self.changed.notify_all()
+            self._to_commit.notify()
 
     def small_good(self, finished: Finished) -> None:
         """A small file is verified and written."""
         with self.changed:
             self.verified.append(finished)
-            self.changed.notify_all()
+            self._to_commit.notify()
 
     def small_over(self, batch: Batch, left: Sequence[Transfer]) -> None:
         """A batch is through; what it could not fetch simply goes the long way."""
@@ -324,11 +328,12 @@ class Board:
         with self.changed:
             names = ", ".join(sorted(transfer.senders)) or "the disk"
             second = self.origins.accuse(transfer, aside)
+            self._forget(transfer)
             transfer.restarts += 1
             if not second or transfer.restarts > RESTARTS_MAX + len(self.origins.all):
-                raise Damaged(f"{transfer.file.path} from {names} is not what was promised: {why}")
+                text = f"{transfer.file.path} from {names} is not what was promised: {why}; it is set aside"
+                raise Damaged(f"{text}. Pull again; if it stays so, ask who runs the server")
             self.notes.append(f"{transfer.file.path} from {names} did not match ({why}); fetched again")
-            self._forget(transfer)
             transfer.hashing = False
 
     def named(self, transfer: Transfer, guilty: Iterable[tuple[str, int, int]]) -> None:
@@ -340,7 +345,7 @@ class Board:
         """All that is verified by now; empty when the pull is over."""
         with self.changed:
             while not self.verified and not self.over:
-                self.changed.wait(0.5)
+                self._to_commit.wait(0.5)
             if self.error is not None:
                 return []
             batch = list(self.verified)[:512]
@@ -352,15 +357,13 @@ class Board:
         """So many files have their names."""
         with self.changed:
             self.left -= count
-            self.changed.notify_all()
-
-    def _leave(self, transfer: Transfer) -> None:
-        if transfer in self.open:
-            self.open.remove(transfer)
-        self.left -= 1
-        self.changed.notify_all()
+            self._wake_all()
 
     # --- the whole ---
+
+    def _wake_all(self) -> None:
+        for waiting in (self.changed, self._to_hash, self._to_commit, self.attention):
+            waiting.notify_all()
 
     def fail(self, error: BaseException) -> None:
         """Everyone stops; the first error is the one that is told."""
@@ -369,7 +372,7 @@ class Board:
                 known = isinstance(error, ForebayError)
                 self.error = error if known else Bug(f"the pull broke its own rules: {error!r}")
                 self.error.__cause__ = None if known else error
-            self.changed.notify_all()
+            self._wake_all()
 
     def stop(self) -> None:
         """Everyone stops; what has come is kept."""
@@ -377,7 +380,7 @@ class Board:
             if self.left and self.error is None:
                 self.stopped = True
                 self.error = Unavailable("stopped before the end; what came is kept, pull again to go on")
-            self.changed.notify_all()
+            self._wake_all()
 
     def journals(self) -> list[tuple[Path, journal.Entry]]:
         """What has changed since the last call, as journal entries."""

@@ -107,8 +107,8 @@ class _Pull:
             while len(self._workers) < board.target:
                 self._workers.append(Worker(self._shared, len(self._workers)))
                 self._start(self._workers[-1].run)
-            with board.changed:
-                board.changed.wait_for(self._awaited, _TICK_S)
+            with board.attention:
+                board.attention.wait_for(self._awaited, _TICK_S)
             if self._hooks.stop.is_set():
                 board.stop()
             now = time.monotonic()

@@ -114,6 +114,15 @@ def segment_bytes(left: int, workers: int, *, usual: int, least: int) -> int:
     return max(least, min(usual, -(-fair // least) * least))
 
 
+def piece_bytes(pace: float, left: int, workers: int, *, first: int, most: int) -> int:
+    """Size of the next piece of a worker that moves `pace` bytes per second.
+
+    `left` is what all files lack; more than `most` would bring too much before its turn.
+    """
+    usual = min(usual_segment(pace, first), most)
+    return segment_bytes(left, workers, usual=usual, least=min(4 << 20, usual, first))
+
+
 def trusted_after_restart(done: Ranges, *, promised: bool, prefix: int, prefix_good: bool) -> Ranges:
     """What a new process may keep of a part.
 

@@ -91,6 +91,13 @@ class Transfer:
         """The file beside the part that says what is in it."""
         return self.path.with_name(self.path.name + ".journal")
 
+    def sent_by(self, name: str, start: int, end: int) -> None:
+        """Note who sent these bytes; the last one counts."""
+        if start < end:
+            for ranges in self.sent.values():
+                ranges.remove(start, end)
+            self.sent.setdefault(name, Ranges()).add(start, end)
+
     def forget(self) -> list[mmap.mmap]:
         """Start over: nothing has come. Returns the buffers that waited to be hashed."""
         self.epoch += 1
@@ -116,6 +123,7 @@ class Claim:
     end: int | None
     epoch: int
     single: bool
+    refused: int = 0  # answers 401 and 403 since one was accepted
 
 
 @dataclass

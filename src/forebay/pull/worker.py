@@ -79,6 +79,7 @@ class Worker:
         folder = shared.small_folder / str(self.index)
         self._slots: set[str] = set()  # origins that this worker may have a connection to
         self._next: Claim | None = None  # asked for already, fetched after the piece at hand
+        self._looks = 0
         self.small = SmallFiles(shared.board, self.asker, watch=self.watch, folder=folder)
 
     def run(self) -> None:
@@ -171,7 +172,7 @@ class Worker:
         transfer = piece.claim.transfer
         origin = self.shared.board.origin(transfer)
         if origin is None:
-            raise Unavailable(f"nobody is left to ask for {transfer.file.path}")
+            raise Unavailable(f"nobody is left to ask for {transfer.file.path}: pull again later")
         before = piece.claim.start + piece.filled
         try:
             self._slot(origin)
@@ -197,7 +198,8 @@ class Worker:
             what = f"{piece.claim.transfer.file.path} from {origin.name}"
             if not board.avoid(piece.claim.transfer, origin, str(error)):
                 times = f"{piece.attempts} times in a row"
-                text = f"{what} failed {times}: {redacted(str(error))}; what came is kept"
+                why = redacted(str(error)).rstrip(".")
+                text = f"{what} failed {times}: {why}; what came is kept, pull again to go on"
                 raise Unavailable(text, retry_after_s=wait) from error
             piece.attempts = 0
             return
@@ -234,8 +236,13 @@ class Worker:
             self.asker.put_back(body)
 
     def _look_ahead(self, origin: Origin) -> None:
-        """Ask a far origin for the next piece now: its answer travels while this piece comes."""
-        if self._next is None and not self.shared.limits.slots.most:
+        """Ask a far origin for the next piece now: its answer travels while this piece comes.
+
+        Not each time: only a plain request tells how far it is, and a busy machine may have been taken for a
+        long way.
+        """
+        self._looks += 1
+        if self._next is None and self._looks % 8 and not self.shared.limits.slots.most:
             self._next = self.shared.board.claim_ahead(self.index, self.pace)
             if self._next is not None:
                 self.asker.ahead(self._next, origin)
