@@ -7,7 +7,7 @@ operations means nothing. That is weaker than any journaling file system: what h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -139,10 +139,13 @@ class Remembered:
         above, _, last = name.rpartition("/")
         return self._at(above), last
 
-    def woken(self, luck: Luck) -> dict[str, bytes | None]:
-        """One future: every name with its bytes (None: a folder)."""
+    def woken(self, luck: Luck, same: dict[str, str] | None = None) -> dict[str, bytes | None]:
+        """One future: every name with its bytes (None: a folder). `same` gets the further names of one file,
+        each with the first.
+        """
         out: dict[str, bytes | None] = {}
         bytes_of: dict[_File, bytes] = {}
+        first: dict[_File, str] = {}
         placed: set[_Folder] = set()
 
         def fill(folder: _Folder, prefix: str) -> None:
@@ -154,6 +157,8 @@ class Remembered:
                     fill(what, f"{prefix}{name}/")
                 elif isinstance(what, _File):
                     out[prefix + name] = bytes_of.setdefault(what, what.woken(luck))
+                    if first.setdefault(what, prefix + name) != prefix + name and same is not None:
+                        same[prefix + name] = first[what]
 
         fill(self._top, "")
         return out
@@ -173,12 +178,14 @@ def tree_of(folder: Path) -> dict[str, bytes | None]:
     return {p.relative_to(folder).as_posix(): None if p.is_dir() else p.read_bytes() for p in found}
 
 
-def put_back(tree: dict[str, bytes | None], folder: Path) -> None:
-    """Make a folder as a disk woke up with it."""
+def put_back(tree: dict[str, bytes | None], folder: Path, same: Mapping[str, str] | None = None) -> None:
+    """Make a folder as a disk woke up with it; `same` as `woken` fills it."""
     folder.mkdir(parents=True)
     for name, data in tree.items():
         path = folder / name
         if data is None:
             path.mkdir(exist_ok=True)
+        elif same and name in same:
+            path.hardlink_to(folder / same[name])
         else:
             path.write_bytes(data)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import socket
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
-from tests.faults.lying_server import LyingServer
+from tests.faults.lying_server import LyingServer, Seen, until
 from tests.faults.pulling import KIB, quick, some_bytes
 
 from forebay.engines.hub import Hub, HubSettings
-from forebay.pull import pull_to
+from forebay.pull import Settings, pull_to
 
 SETTINGS = quick(
     connections_start=1, connections_max=1, hashers=1, block_bytes=16 * KIB, segment_bytes=32 * KIB,
     small_bytes=4 * KIB, journal_every_s=0.0, journal_every_bytes=1,
 )  # fmt: skip
+THREE = replace(SETTINGS, connections_start=3, connections_max=3, buffers_bytes_max=8 * 16 * KIB)
 BIG = some_bytes(5 * 16 * KIB + 77)
 TREE = {
     "big.safetensors": BIG,
@@ -79,24 +83,65 @@ def no_digest(tmp: Path) -> Iterator[Story]:
 
 
 @contextmanager
-def an_archive(tmp: Path) -> Iterator[Story]:
-    """An archive that is unpacked and not kept."""
+def an_archive_of(tree: dict[str, bytes]) -> Iterator[str]:
+    """Where a tar of these files is."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as pack:
-        for name, body in TREE.items():
+        for name, body in tree.items():
             item = tarfile.TarInfo(name)
             item.size = len(body)
             pack.addfile(item, io.BytesIO(body))
     with LyingServer(out.getvalue()) as server:
-        url = server.url.replace("model.bin", "model.tar")
+        yield server.url.replace("model.bin", "model.tar")
+
+
+@contextmanager
+def an_archive(tmp: Path) -> Iterator[Story]:
+    """An archive that is unpacked and not kept."""
+    with an_archive_of(TREE) as url:
         yield Story(lambda dest: _pull(url, dest, {}), TREE, {})
 
 
-def _pull(uri: str, dest: Path, env: dict[str, str]) -> None:
-    pull_to(uri, dest, env=env, settings=SETTINGS)
+class LateFirst(LyingServer):
+    """Once it is told to, the first bytes of the body come after others that follow them."""
+
+    late = False
+
+    def _send(self, peer: socket.socket, seen: Seen, piece: bytes, start: int) -> bool:
+        if self.late and start == 0:
+            self.late = False
+            until(lambda: len(self.gets) >= 4)  # three connections: one came back for more
+        return super()._send(peer, seen, piece, start)
 
 
-STORIES = {"hub": a_hub, "new-revision": a_new_revision, "no-digest": no_digest, "archive": an_archive}
+@contextmanager
+def three_connections(tmp: Path) -> Iterator[Story]:
+    """Pieces out of order, some kept in memory for their turn, some not: journals with holes, no digest."""
+    body = some_bytes(14 * 16 * KIB + 99)
+    with LateFirst(body, promise=False) as server:
+
+        def prepare(dest: Path) -> None:
+            server.seen.clear()
+            server.late = True
+
+        yield Story(lambda dest: _pull(server.url, dest, {}, THREE), {"model.bin": body}, {}, prepare)
+
+
+def _pull(uri: str, dest: Path, env: dict[str, str], settings: Settings = SETTINGS) -> None:
+    pull_to(uri, dest, env=env, settings=settings)
+
+
+STORIES = {
+    "hub": a_hub, "new-revision": a_new_revision, "no-digest": no_digest, "archive": an_archive,
+    "three-connections": three_connections,
+}  # fmt: skip
+
+
+def chosen(count: int, most: int, seed: str) -> list[int]:
+    """Which of `count` operations a test looks at: `most`, always the same ones; all if EVERY_OPERATION=1."""
+    if count <= most or os.environ.get("EVERY_OPERATION") == "1":
+        return list(range(count))
+    return sorted(Random(seed).sample(range(count), most))
 
 
 def sha256(body: bytes) -> str:
