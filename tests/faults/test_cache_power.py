@@ -105,6 +105,22 @@ def test_c2_c3_c7_whatever_the_power_interrupts_what_wakes_up_keeps_the_promises
         assert shown(woken, "a") is not None, "what was whole and unconcerned is gone"
 
 
+def test_c5_a_bad_blob_that_woke_up_under_both_its_names_keeps_only_the_one_aside():
+    """A rename between two folders: the new name may be durable while the end of the old one is not."""
+    root = opened(SimDisk())
+    serve(root, "a", A)
+    digest = hashlib.sha256(b"{}").hexdigest()
+    bad = root.layout.blob(digest)
+    root.disk._file(bad).data = b"[]"
+    damage.set_aside(root, digest, "else")
+    aside = next(root.layout.damaged / n for n in root.disk.list(root.layout.damaged) if n.endswith(".blob"))
+    make_folders(root.disk, bad.parent)
+    root.disk.link(aside, bad)
+    gc.recover(root)
+    assert root.disk.info(bad) is None and root.disk.info(aside) is not None
+    assert_promises(root)
+
+
 def _assert_done(deed, woken):
     """What was told as done is durable."""
     if deed is do_pull:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -150,4 +151,5 @@ class StoreMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-TestStoreMachine = StoreMachine.TestCase
+# hundreds of durable writes: a minute is not enough beside a busy disk
+TestStoreMachine = pytest.mark.timeout(240)(StoreMachine.TestCase)

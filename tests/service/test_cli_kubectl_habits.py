@@ -34,20 +34,20 @@ def at(here: HomeUnderTest, *words: str, stdin: str | None = None) -> subprocess
 
 
 def test_several_kinds_have_a_table_each_with_names_that_say_their_kind(running: HomeUnderTest) -> None:
-    at(running, "apply", "-f", "-", stdin=MAP.replace("NAME", "one"))
+    at(running, "apply", "-f", "-", stdin=MAP.replace("NAME", "one").replace("a: b", "a: one"))
     done = at(running, "get", "cm,ns", "-A", "--field-selector", "metadata.name=one")
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["NAME", "configmap/one"]
     both = at(running, "get", "cm/one", "ns/kserve", "-o", "name")
     assert both.stdout == "configmap/one\nnamespace/kserve\n"
     assert at(running, "get", "all", "-n", "kserve", "--no-headers").stdout.count("forebay-gateway") >= 3
-    assert at(running, "get", "cm", "-l", "a=b", "-o", "name").stdout == "configmap/one\n"
+    assert at(running, "get", "cm", "-l", "a=one", "-o", "name").stdout == "configmap/one\n"
     listed = json.loads(at(running, "get", "cm,ns", "-o", "json").stdout)
     assert {item["kind"] for item in listed["items"]} == {"ConfigMap", "Namespace"}
     absent = at(running, "get", "cm", "one", "two")
     assert (absent.returncode, absent.stderr) == (4, 'Error: configmaps "two" not found\n')
     nothing = at(running, "get", "cm", "-n", "kube-public", "-l", "a=none")
     assert (nothing.returncode, nothing.stderr) == (0, "No resources found in kube-public namespace.\n")
-    assert at(running, "get", "cm", "one", "-l", "a=b").returncode == 2
+    assert at(running, "get", "cm", "one", "-l", "a=one").returncode == 2
 
 
 @pytest.mark.parametrize("output", [None, "name", "yaml"])

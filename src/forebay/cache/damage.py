@@ -72,9 +72,17 @@ def finish(root: Root) -> list[str]:
     for note in notes(root):
         path = root.layout.blob(note.digest)
         info = root.disk.info(path)
-        if info is not None and not _moved(root, note.digest):
+        if info is None:
+            continue
+        aside = _aside(root, note.digest)
+        if info.inode in aside:  # the new name is durable, the end of the old one was not
+            root.disk.unlink(path)
+            root.disk.sync_dir(path.parent)
+        elif len(aside) < _noted(root, note.digest):
             _move(root, note)
-            done.append(f"set blob {note.digest} aside, as had been begun")
+        else:
+            continue
+        done.append(f"set blob {note.digest} aside, as had been begun")
     return done
 
 
@@ -130,13 +138,18 @@ def _move(root: Root, note: Note) -> None:
         root.disk.sync_dir(blob.parent)
 
 
-def _moved(root: Root, digest: str) -> bool:
-    """Whether as many blobs were moved as notes were written for this digest."""
-    names = root.disk.list(root.layout.damaged)
-    counts = [
-        sum(n.startswith(f"{digest}.") and n.endswith(end) for n in names) for end in (".blob", ".note.json")
-    ]
-    return counts[0] >= counts[1]
+def _aside(root: Root, digest: str) -> list[int]:
+    """The inodes of the copies of a blob that were moved."""
+    infos = [root.disk.info(root.layout.damaged / name) for name in _named(root, digest, ".blob")]
+    return [info.inode for info in infos if info is not None]
+
+
+def _noted(root: Root, digest: str) -> int:
+    return len(_named(root, digest, ".note.json"))
+
+
+def _named(root: Root, digest: str, end: str) -> list[str]:
+    return [n for n in root.disk.list(root.layout.damaged) if n.startswith(f"{digest}.") and n.endswith(end)]
 
 
 def _free_name(root: Root, stem: str, end: str) -> Path:
