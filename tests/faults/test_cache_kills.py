@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.cache_promises import assert_promises, shown
+from tests.fakes.plain_user import plain_user
 from tests.faults import cache_life
 
-from forebay.cache import gc, open_root, recover
+from forebay.cache import blobs, gc, open_root, recover
 
 POINTS = [
     "cache.commit.synced",
@@ -40,9 +41,10 @@ POINTS = [
 
 
 def live(folder: Path, point: str = "") -> int:
-    """The exit code of a life that is to end at `point`."""
+    """The exit code of a life that is to end at `point`; its files' permission bits hold for it."""
     env = {**os.environ, "FOREBAY_FAILPOINTS": f"{point}=kill", "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run([sys.executable, cache_life.__file__, folder], env=env, timeout=50).returncode
+    command = [sys.executable, cache_life.__file__, folder]
+    return subprocess.run(command, env=env, timeout=50, preexec_fn=plain_user).returncode
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -57,3 +59,14 @@ def test_a_kill_leaves_the_promises_and_the_next_life_goes_to_its_end(point, tmp
     assert shown(root, "b") is None
     gc.collect(root, keep_parts=())
     assert not root.disk.list(root.layout.trash)
+
+
+def test_a_part_that_a_kill_left_read_only_can_be_written_by_the_next_pull(tmp_path):
+    """Blobs are read-only before they have their name; root would never notice."""
+    root = open_root(tmp_path / "root")
+    part = root.layout.part_files("a") / "x.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half")
+    part.chmod(0o444)
+    blobs.claim(root, "a", [])
+    assert part.stat().st_mode & 0o200

@@ -6,6 +6,8 @@ import errno
 import fcntl
 import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,10 +15,11 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.cache_promises import assert_promises, shown
+from tests.fakes.plain_user import plain_user
 from tests.faults import cache_life
 
 from forebay.cache import gc, manifests, open_root, reservations
-from forebay.errors import Absent, Damaged, Denied, Exhausted, ForebayError, Unavailable
+from forebay.errors import Absent, Damaged, Exhausted, ForebayError, Unavailable
 from forebay.pull import Settings, pull_to
 
 
@@ -147,8 +150,13 @@ def _pull_often(folder: Path, name: str, wrong: list[BaseException]) -> None:
             wrong.append(error)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_cache_that_may_not_be_written_is_denied(tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir(mode=0o500)
-    with pytest.raises((Denied, Unavailable), match="permission"):
-        open_root(tmp_path / "root")
+def test_a_cache_that_may_not_be_written_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    code = "import sys, pathlib, forebay.cache; forebay.cache.open_root(pathlib.Path(sys.argv[1]))"
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        capture_output=True, text=True, timeout=40, check=False, preexec_fn=plain_user,
+    )  # fmt: skip
+    assert child.returncode == 1
+    assert "Unavailable: the cache folder" in child.stderr and "the folder's permissions" in child.stderr

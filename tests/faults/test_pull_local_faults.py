@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import signal
 import socket
 import ssl
@@ -20,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.fakes.plain_user import plain_user
 from tests.faults.lying_server import Lie, LyingServer
 from tests.faults.pulling import Folder, quick, some_bytes
 
@@ -28,6 +28,12 @@ from forebay.pull import Settings, pull_to
 from forebay.sources.http import HttpSource
 
 BODY = some_bytes(900_001)
+PULL_CHILD = """
+import sys
+from pathlib import Path
+from forebay.pull.command import PullOptions, pull_command
+raise SystemExit(pull_command(PullOptions(sys.argv[1], Path(sys.argv[2])), {}))
+"""
 QUOTA_CHILD = """
 import resource, signal, sys
 from pathlib import Path
@@ -53,11 +59,15 @@ def test_a_full_disk_is_exhausted_and_nothing_is_published(tmp_path: Path, room:
     assert report.bytes_resumed >= 0
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_denied(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir(mode=0o500)
-    with LyingServer(BODY) as server, pytest.raises(Denied, match="check the mount"):
-        pull_to(server.url, tmp_path / "out", env={}, settings=Settings())
+    with LyingServer(BODY) as server:
+        command = [sys.executable, "-c", PULL_CHILD, server.url, str(tmp_path / "out")]
+        child = subprocess.run(
+            command, capture_output=True, text=True, timeout=40, check=False, preexec_fn=plain_user
+        )
+    assert child.returncode == Denied.exit_code, child.stderr
+    assert "check the mount" in child.stderr
 
 
 def test_a_link_in_the_target_that_leads_out_is_not_followed(tmp_path: Path) -> None:
@@ -233,10 +243,10 @@ def test_a_tunnel_through_a_proxy_carries_tls(tmp_path: Path, authority: Path) -
 
 def test_a_termination_signal_ends_a_pull_with_a_word(tmp_path: Path) -> None:
     with LyingServer(BODY, Lie(stall_at=1000)) as server:
-        code = "import sys;from pathlib import Path;from forebay.pull.command import *;" \
-               "raise SystemExit(pull_command(PullOptions(sys.argv[1], Path(sys.argv[2])), {}))"  # fmt: skip
         child = subprocess.Popen(
-            [sys.executable, "-c", code, server.url, str(tmp_path / "out")], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", PULL_CHILD, server.url, str(tmp_path / "out")],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         from tests.faults.lying_server import until
 

@@ -65,7 +65,7 @@ def claim(root: Root, key: str, wanted: Iterable[tuple[str, int]]) -> set[str]:
     with root.locked():
         remove_tree(root.disk, folder)  # links from before a crash say nothing (C7)
         root.disk.mkdir(folder)
-        _drop_second_names(root, key)
+        _make_writable(root, key)
         for digest, size in set(wanted):
             if present(root, digest, size):
                 root.disk.link(root.layout.blob(digest), folder / digest)
@@ -73,12 +73,16 @@ def claim(root: Root, key: str, wanted: Iterable[tuple[str, int]]) -> set[str]:
     return claimed
 
 
-def _drop_second_names(root: Root, key: str) -> None:
-    """A crash during a commit may leave a blob its part's name too; who writes to the part writes to it."""
+def _make_writable(root: Root, key: str) -> None:
+    """A crash during a commit may leave a part that only blobs should be like: with the blob's name too (who
+    writes to the part writes to it), or already read-only.
+    """
     for path in files_below(root.disk, root.layout.part_files(key)):
         info = root.disk.info(path)
         if info is not None and info.links > 1:
             root.disk.unlink(path)
+        elif info is not None and info.plain and path.suffix == ".part":
+            root.disk.mode(path, 0o644)
 
 
 def keep(root: Root, key: str, moves: Sequence[tuple[Path, str]]) -> None:
