@@ -185,7 +185,7 @@ def limited_by(report: Report) -> tuple[str, str]:
         return "nothing", "nothing was fetched"
     cores = report.cpu_s / report.wall_s if report.wall_s else 0.0
     buffers = spent.pop("buffers")
-    if buffers > 0.2 * (spent["network"] + buffers):
+    if buffers > 0.2 * (spent["network"] + buffers) and buffers > 0.05 * report.wall_s:
         kind = "hash" if spent["hash"] >= spent["disk"] else "disk"
         slow = "hashing" if kind == "hash" else "the disk"
         told = f"{slow}: receivers waited for it ({_share(buffers, report)})"

@@ -65,6 +65,7 @@ CORES = os.cpu_count() or 1
     [
         ({"resolve": 6.0, "network": 3.0}, 1.0, "origin"),
         ({"wait": 6.0, "network": 3.0}, 1.0, "origin"),
+        ({"resolve": 6.0, "network": 0.001, "buffers": 0.001}, 1.0, "origin"),  # nothing waited for the disk
         ({"network": 6.0, "disk": 3.0}, 1.0, "network"),
         ({"network": 3.0, "buffers": 2.0, "disk": 4.0, "hash": 1.0}, 1.0, "disk"),
         ({"network": 3.0, "buffers": 2.0, "disk": 1.0, "hash": 4.0}, 1.0, "hash"),
