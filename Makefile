@@ -68,10 +68,9 @@ soak: $(STAMP) ## kill programs at random while it downloads, rolls and scales (
 soak-pull: $(STAMP) ## pulls through a lying network, killed at random (SECONDS=240, SEED=1)
 	$(BIN)/python -m tests.faults.soak $(SECONDS) $(SEED)
 
-SECONDS_EACH ?= 20
-fuzz: $(STAMP) ## search for bytes that break a parser's promise (SECONDS_EACH=20, needs a Linux x86-64 wheel)
+fuzz: $(STAMP) ## search for bytes that break a parser's promise (SECONDS=240 in all, TARGETS=; needs a Linux x86-64 wheel)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/fuzz.lock
-	for target in $$($(BIN)/python -m tests.fuzz.targets); do $(BIN)/python -m tests.fuzz.search $$target $(SECONDS_EACH) || exit 1; done
+	$(BIN)/python -m tests.fuzz.run $(SECONDS) $(TARGETS)
 
 bench: bench-pull bench-gateway bench-home ## all benchmarks
 

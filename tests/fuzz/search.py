@@ -28,6 +28,7 @@ def main() -> None:
         "-max_len=4096",
         "-timeout=10",
         "-verbosity=0",
+        "-print_final_stats=1",
         f"-artifact_prefix=build/fuzz/{name}-",
     ]
     atheris.Setup([sys.argv[0], *flags, str(folder)], TARGETS[name])

@@ -10,6 +10,7 @@ import zipfile
 from forebay.cache.manifest import File, Manifest
 from forebay.pull.journal import Entry, encode
 from forebay.pull.plan import Ranges
+from tests.fuzz import logins
 
 S3 = (
     b'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false'
@@ -218,4 +219,5 @@ SEEDS: dict[str, list[bytes]] = {
         b"http://\xe2\x80\x8b/",
         b"http://[",
     ],
+    **logins.seeds(),
 }

@@ -7,7 +7,6 @@ way that they know. Everything else (a KeyError, endless memory, a path that lea
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +18,7 @@ from forebay.sources.paths import safe_path
 from forebay.sources.wire.client import retry_after_s
 from forebay.sources.wire.conn import Conn, Deadlines, Trust
 from forebay.sources.wire.heads import BadAnswer, WireError, follow, parse_head, where
-from tests.fuzz import listings, local
+from tests.fuzz import listings, local, logins
 
 QUICK = Deadlines(2.0, 2.0)
 
@@ -113,8 +112,11 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         local.records,
         local.packs,
         local.credentials,
+        logins.docker_configs,
+        logins.google_files,
+        logins.netrcs,
+        logins.rate_files,
+        logins.peer_models,
+        logins.rate_limits,
     )
 }
-
-if __name__ == "__main__":
-    sys.stdout.write("\n".join(TARGETS) + "\n")

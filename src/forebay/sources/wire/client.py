@@ -148,7 +148,7 @@ def retry_after_s(head: Head) -> float | None:
     if spent and not head.get("retry-after"):
         return float(min(3600, int(spent[1]) + 1))
     text = head.get("retry-after").strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(min(3600, int(text[:9])))
     try:
         return min(3600.0, max(0.0, parsedate_to_datetime(text).timestamp() - time.time()))
