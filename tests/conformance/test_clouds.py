@@ -13,7 +13,6 @@ import pytest
 from forebay.engines.fileserver import FileServer, Reply
 from forebay.errors import Absent, Clash, Damaged, Denied, ForebayError, Invalid
 from forebay.pull import Settings, pull_to
-from forebay.sources import tokens
 from forebay.sources.table import resolve, source_for
 from forebay.sources.wire.client import Client
 from forebay.sources.wire.client import Reply as Answer
@@ -74,10 +73,7 @@ def test_the_machines_own_account_and_a_users_login_work_too(
         resolve("gs://models/tiny", env)
 
 
-def test_a_token_that_ends_in_the_middle_is_renewed(
-    gcs: FakeGcs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tokens, "_ASKED_AGAIN_S", 0.0)
+def test_a_token_that_ends_in_the_middle_is_renewed(gcs: FakeGcs, tmp_path: Path) -> None:
     gcs.accounts["puller@p.example"] = service_account(tmp_path / "key.json", f"{gcs.server.url}/token")
     env = {
         "STORAGE_EMULATOR_HOST": gcs.server.url,

@@ -8,8 +8,11 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+
+from tests.fakes.fronts import Answer, Front
 
 
 @dataclass
@@ -20,12 +23,13 @@ class Lie:
     length_delta: int = 0  # announced size minus real one
     flip_at: int = -1
     change_after: int = -1  # requests after which content and ETag are others
+    change_hides: bool = False  # the ETag stays
     redirect: str = ""  # a Location, or "loop"
     stall_at: int = -1  # bytes of a body after which nothing comes any more
     drip: bool = False  # one byte a second
     reset_at: tuple[int, ...] = ()  # absolute offsets in the file at which the connection is reset, each once
     statuses: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # told first, one per request
-    expire_after: int = -1  # requests after which 401 is told until `renewed` is called
+    expire_after: int = -1  # requests after which every pass (address and login) shown so far gets 401
     chunked: str = ""  # "good", "bad-size", "bad-trailer", "cut"
     gzip: bool = False
     wrong_start: bool = False  # a 206 for other bytes than asked
@@ -47,18 +51,27 @@ class Seen:
     target: str
     headers: dict[str, str]
     sent: int = 0
+    fronted: bool = False  # answered by the front, truthfully
+
+    @property
+    def login(self) -> str:
+        return self.headers.get("authorization", "")
 
 
 class LyingServer:
-    """Serves `body` under any path, with `lie`. `seen` is the log, `sent` the bytes of bodies."""
+    """Serves `body` under any path, with `lie`, or what a `front` leaves to it. `seen` is the log, `sent` the
+    bytes of bodies."""
 
-    def __init__(self, body: bytes, lie: Lie | None = None, *, promise: bool = True) -> None:
-        self.body, self.lie, self.promise = body, lie or Lie(), promise
+    def __init__(
+        self, body: bytes, lie: Lie | None = None, *, promise: bool = True, front: Front | None = None
+    ) -> None:
+        self.body, self.lie, self.front = body, lie or Lie(), front
         self.digest = hashlib.sha256(body).hexdigest()
-        self.etag = self.digest[:16]
+        self.etag = front.version if front else self.digest[:16]
+        self.about = {"X-Checksum-Sha256": self.digest} if promise and not front else {}
         self.seen: list[Seen] = []
-        self.renewals = 0
-        self.expired_at = -1  # addresses up to this renewal are no good any more
+        self.passes: set[tuple[str, str]] = set()
+        self.expired: set[tuple[str, str]] = set()
         self._resets = set(self.lie.reset_at)
         self._lock = threading.Lock()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -66,13 +79,18 @@ class LyingServer:
         self._open: set[socket.socket] = set()
         self.stopping = threading.Event()
 
+    @cached_property
+    def changed(self) -> bytes:
+        """The other version."""
+        return bytes(b ^ 1 for b in self.body)
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/model.bin"
 
     @property
     def gets(self) -> list[Seen]:
-        return [s for s in self.seen if s.method == "GET"]
+        return [s for s in self.seen if s.method == "GET" and not s.fronted]
 
     @property
     def sent(self) -> int:
@@ -109,10 +127,15 @@ class LyingServer:
                 while head := stream.readline().strip():
                     name, _, value = head.decode().partition(":")
                     headers[name.lower()] = value.strip()
+                stream.read(int(headers.get("content-length", 0)))
                 seen = Seen(method, target, headers)
+                told = self.front.answer(method, target, seen.login) if self.front else None
+                seen.fronted = told is not None
                 with self._lock:
                     self.seen.append(seen)
-                if not self._answer(peer, seen) or self.lie.close_each:
+                if told is not None:
+                    peer.sendall(_told(told))
+                elif not self._answer(peer, seen) or self.lie.close_each:
                     break
         self._open.discard(peer)
         stream.close()
@@ -136,8 +159,9 @@ class LyingServer:
                 return True
             if lie.expire_after >= 0:
                 lie.expire_after -= 1
-                self.expired_at = self.renewals if lie.expire_after < 0 else -1
-        if int(seen.target.partition("renewed=")[2] or 0) <= self.expired_at:
+                self.expired = set(self.passes) if lie.expire_after < 0 else self.expired
+            self.passes.add((seen.target, seen.login))
+        if (seen.target, seen.login) in self.expired:
             peer.sendall(self._head(401, {"Content-Length": "0"}))
             return True
         if lie.redirect and lying:
@@ -149,7 +173,7 @@ class LyingServer:
     def _body(self, peer: socket.socket, seen: Seen, lying: bool) -> bool:
         lie, body, etag = self.lie, self.body, self.etag
         if lie.change_after >= 0 and len(self.gets) > lie.change_after:
-            body, etag = bytes(b ^ 1 for b in body), "changed"
+            body, etag = self.changed, etag if lie.change_hides else "changed"
         if lie.resize and len(self.gets) > lie.resize[0]:
             body = (body + bytes(max(0, lie.resize[1])))[: len(body) + lie.resize[1]]
             etag = etag if lie.resize_hides else "resized"
@@ -238,12 +262,20 @@ class LyingServer:
         return True
 
     def _head(self, status: int, headers: dict[str, str]) -> bytes:
-        lines = [f"HTTP/1.1 {status} Lie"]
-        if self.promise:
-            lines.append(f"X-Checksum-Sha256: {self.digest}")
-        if status == 200 and "ETag" not in headers:
-            lines.append(f'ETag: "{self.etag}"')
-        return "\r\n".join(lines + [f"{n}: {v}" for n, v in headers.items()] + ["", ""]).encode()
+        more = {"ETag": f'"{self.etag}"'} if status == 200 else {}
+        more |= {"Connection": "close"} if self.lie.close_each else {}
+        return _lines(status, {**self.about, **more, **headers})
+
+
+def _lines(status: int, headers: Mapping[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} Lie", *(f"{n}: {v}" for n, v in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _told(answer: Answer) -> bytes:
+    return (
+        _lines(answer.status, {"Content-Length": str(len(answer.body)), **dict(answer.headers)}) + answer.body
+    )
 
 
 def until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:

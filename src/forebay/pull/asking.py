@@ -15,6 +15,7 @@ from forebay.pull.answers import Asked, Judged, Verdict, judge
 from forebay.pull.board import Board
 from forebay.pull.parts import disk_errors
 from forebay.pull.state import Claim, Origin, Route
+from forebay.sources import tokens
 from forebay.sources.types import Listing, RemoteFile
 from forebay.sources.wire.client import AGENT
 from forebay.sources.wire.conn import Conn, Deadlines, Dropped, Trust
@@ -22,6 +23,7 @@ from forebay.sources.wire.heads import Head, Where, WireError, follow, headers_a
 from forebay.sources.wire.proxy import proxy_for
 
 PEER_REST_S = 10.0
+REFUSED_MAX = 2  # of one piece, by who has let us in before
 
 
 class GiveBack(Exception):
@@ -117,9 +119,12 @@ class Asker:
                     raise Retry(str(error), wait_s=0.0) from error
                 raise
             if judged.verdict is Verdict.TAKE:
+                self._same_as_listed(claim, origin, head)
                 self._accept(claim, origin, route, head)
                 return HttpBody(conn)
             self.drop(conn)
+            if judged.verdict in (Verdict.CHANGED, Verdict.WRONG):
+                self._same_as_listed(claim, origin, head)
             if judged.verdict is not Verdict.REDIRECT:
                 self._refuse(claim, origin, judged)
             to = follow(route.at, head.get("location"))
@@ -244,12 +249,19 @@ class Asker:
         self._live.clear()
         self._kept.clear()
 
+    def _same_as_listed(self, claim: Claim, origin: Origin, head: Head) -> None:
+        """Raises Clash if the source's own ETag is another one than listed. Peers and mirrors have ETags of
+        their own, and a sha256 decides by itself."""
+        file = claim.transfer.file
+        own = self._board.origins.is_last(origin) and not file.sha256
+        if own and file.etag and head.etag and head.etag != file.etag:
+            raise Clash(f"{file.path} from {origin.name} was changed since it was listed: pull again")
+
     def _accept(self, claim: Claim, origin: Origin, route: Route, head: Head) -> None:
         assert isinstance(route.at, Where)
         transfer = claim.transfer
-        promised = transfer.file.etag
-        if promised and head.etag and head.etag != promised and not transfer.file.sha256:
-            raise Clash(f"{transfer.file.path} was changed at its origin since it was listed: pull again")
+        claim.refused = 0
+        self._board.origins.welcoming.add(origin.index)
         if head.etag:
             transfer.etags[f"{origin.index} {route.at.host}"] = head.etag
         if head.get("x-amz-server-side-encryption").startswith("aws:kms"):
@@ -273,14 +285,13 @@ class Asker:
                 board.asked_slower = board.asked_slower or judged.why in ("429", "503")
                 raise Retry(f"it answered {judged.why}", wait_s=judged.wait_s)
             case Verdict.EXPIRED:
-                if transfer.routes.pop(origin.index, None) is not None:
-                    raise Retry(f"the address has expired ({judged.why})", wait_s=0.0)
+                self._renew(claim, origin, judged.why)
                 text = f"{what} was refused ({judged.why}): check the credentials and their rights"
                 self._give_up(claim, origin, text, Denied)
             case Verdict.CHANGED if not board.origins.is_last(origin):
                 self._give_up(claim, origin, f"{what}: {judged.why}", Damaged)
             case Verdict.CHANGED:
-                board.start_over(transfer, claim.epoch, judged.why)
+                board.start_over(transfer, claim.epoch, f"at {origin.name} {judged.why}")
                 raise GiveBack
             case Verdict.ABSENT:
                 text = f"{what} is not there ({judged.why}) although it was listed: pull again to list anew"
@@ -293,9 +304,21 @@ class Asker:
                     raise Retry(judged.why, wait_s=0.0)
                 raise GiveBack
             case Verdict.WRONG:
-                self._give_up(claim, origin, f"{what}: {judged.why}", Damaged)
+                text = f"{what}: {judged.why}; check the server and any proxy before it, then pull again"
+                self._give_up(claim, origin, text, Damaged)
             case _:
-                self._give_up(claim, origin, f"{what} answered {judged.why}", Unavailable)
+                text = f"{what} answered {judged.why}: check the address and any proxy before it"
+                self._give_up(claim, origin, text, Unavailable)
+
+    def _renew(self, claim: Claim, origin: Origin, why: str) -> None:
+        """Raises Retry while a new address or a new token may help: only where we were let in before, and not
+        for ever. Others may be refused at the same moment, so each asks anew; the second time only when a
+        source takes that for a refusal of its token."""
+        claim.transfer.routes.pop(origin.index, None)
+        claim.refused += 1
+        if origin.index in self._board.origins.welcoming and claim.refused <= REFUSED_MAX:
+            wait_s = 0.0 if claim.refused == 1 else tokens.ASKED_AGAIN_S
+            raise Retry(f"the address has expired ({why})", wait_s=wait_s)
 
     def _rest(self, origin: Origin, seconds: float, why: str) -> bool:
         """Turn to others for a while, if this is a peer."""

@@ -28,6 +28,7 @@ class Origins:
     notes: list[str]
     distrusted: dict[int, str] = field(default_factory=dict)
     failures: int = 0  # files that did not match
+    welcoming: set[int] = field(default_factory=set)  # indexes of those that have handed out something
     clock: Callable[[], float] = time.monotonic
     _resting: dict[int, float] = field(default_factory=dict)  # origin index: until when others are asked
 

@@ -236,9 +236,8 @@ class Board:
                 return
             transfer.restarts += 1
             if transfer.restarts > RESTARTS_MAX:
-                raise Clash(
-                    f"{transfer.file.path} changes while it is fetched, {why}: pull again when it is at rest"
-                )
+                what = f"{transfer.file.path} changes while it is fetched"
+                raise Clash(f"{what}, {why}: pull again when it is at rest")
             self._forget(transfer)
             self.notes.append(f"{transfer.file.path}: started over, {why}")
 
@@ -324,15 +323,16 @@ class Board:
             self.changed.notify_all()
 
     def bad(self, transfer: Transfer, why: str, aside: Path) -> None:
-        """The digest does not hold and the bytes are aside: try others, or give up. Raises Damaged."""
+        """The digest does not hold and the bytes are aside: try others, or the pull ends with Damaged."""
         with self.changed:
             names = ", ".join(sorted(transfer.senders)) or "the disk"
             second = self.origins.accuse(transfer, aside)
             self._forget(transfer)
             transfer.restarts += 1
             if not second or transfer.restarts > RESTARTS_MAX + len(self.origins.all):
-                text = f"{transfer.file.path} from {names} is not what was promised: {why}; it is set aside"
-                raise Damaged(f"{text}. Pull again; if it stays so, ask who runs the server")
+                why = f"{why}; it is set aside. Pull again; if it stays so, ask who runs the server"
+                self.fail(Damaged(f"{transfer.file.path} from {names} is not what was promised: {why}"))
+                return
             self.notes.append(f"{transfer.file.path} from {names} did not match ({why}); fetched again")
             transfer.hashing = False
 

@@ -70,11 +70,10 @@ class SmallFiles:
         if buffer is None:
             return
         undone: list[Transfer] = []
-        own = self._board.origins.is_last(origin)
         try:
             while left and not self._board.over:
                 with self._watch.phase("network"):
-                    body = self._body(conn, left[0], memoryview(buffer), lambda n: count(origin, n), own=own)
+                    body = self._body(conn, left[0], memoryview(buffer), lambda n: count(origin, n), origin)
                 transfer = left.pop(0)
                 if body is None or not self._finish(transfer, body, origin):
                     undone.append(transfer)
@@ -85,17 +84,18 @@ class SmallFiles:
             self._board.buffers.give(buffer)
 
     def _body(
-        self, conn: Conn, transfer: Transfer, view: memoryview, count: Callable[[int], None], *, own: bool
+        self, conn: Conn, transfer: Transfer, view: memoryview, count: Callable[[int], None], origin: Origin
     ) -> memoryview | None:
-        """The whole body of the next answer, or None if it is not simply the file; `own`: the source's own
-        answer, whose ETag is the listing's."""
-        head = conn.answer()
+        """The whole body of the next answer, or None if it is not simply the file. Only the source's own ETag
+        is the listing's."""
+        head, own = conn.answer(), self._board.origins.is_last(origin)
         judged = judge(Asked(0, transfer.size, transfer.size, ranged=False, etag=""), head)
         stale = own and transfer.file.etag and head.etag and head.etag != transfer.file.etag
         if judged.verdict is not Verdict.TAKE or stale or head.get("x-amz-server-side-encryption"):
             conn.skip(256 * 1024)
             return None
         assert transfer.size is not None
+        self._board.origins.welcoming.add(origin.index)
         got = conn.read_into(view[: transfer.size], count)
         if got == transfer.size and not conn.reusable:
             conn.skip(1)  # the end of a chunked body

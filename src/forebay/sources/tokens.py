@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _SPARE = 0.2  # of a token's life: it is renewed that early
-_ASKED_AGAIN_S = 0.5
+ASKED_AGAIN_S = 0.5
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Renewed:
     """Holds what `fetch` returns: (header value, seconds that it is good for). Safe for many threads.
 
     Who asks twice for the same thing with the same token was refused it: that token is not given out again.
-    Threads that start on one thing at the same time ask within `_ASKED_AGAIN_S` seconds of each other.
+    Threads that start on one thing at the same time ask within `ASKED_AGAIN_S` seconds of each other.
     """
 
     fetch: Callable[[], tuple[str, float]]
@@ -31,7 +31,7 @@ class Renewed:
         with self._lock:
             now = self.now()
             ends, when = self._given.get(what, (0.0, now))
-            refused = bool(what) and ends == self._ends and now - when >= _ASKED_AGAIN_S
+            refused = bool(what) and ends == self._ends and now - when >= ASKED_AGAIN_S
             if now >= self._ends or refused:
                 self._value, life_s = self.fetch()
                 self._ends = self.now() + max(1.0, life_s * (1 - _SPARE))
