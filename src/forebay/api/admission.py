@@ -165,7 +165,7 @@ def _count_templates(new: Json, old: Json) -> None:
     """A DaemonSet's old counter of templates, kept as an annotation."""
     was = (old["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "1")
     changed = new["spec"].get("template") != old["spec"].get("template")
-    count = str(int(was) + 1) if changed and was.isdigit() else was
+    count = str(int(was) + 1) if changed and was.isdecimal() else was
     new["metadata"].setdefault("annotations", {})[_TEMPLATE_GENERATION] = count
 
 

@@ -199,13 +199,13 @@ def entries(model_node: LocalModelNode) -> list[Json]:
 def attempt_of(job: Job) -> int:
     """Which try a download Job is; 1 for one that does not say."""
     text = job.labels.get(ATTEMPT_LABEL, "1")
-    return int(text) if text.isdigit() else 1
+    return int(text) if text.isdecimal() else 1
 
 
 def try_of(job: Job) -> int:
     """How many tries in a row this Job is the last of."""
     text = job.labels.get(TRY_LABEL, "")
-    return int(text) if text.isdigit() else attempt_of(job)
+    return int(text) if text.isdecimal() else attempt_of(job)
 
 
 def finished(job: Job) -> str:

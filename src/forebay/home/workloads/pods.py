@@ -131,10 +131,10 @@ def count_of(value: int | str | None, total: int, *, up: bool, default: int | st
     for text in (value, default):
         if isinstance(text, int):
             return text
-        if isinstance(text, str) and text.endswith("%") and text[:-1].isdigit():
+        if isinstance(text, str) and text.endswith("%") and text[:-1].isdecimal():
             share = int(text[:-1]) * total / 100
             return math.ceil(share) if up else math.floor(share)
-        if isinstance(text, str) and text.isdigit():
+        if isinstance(text, str) and text.isdecimal():
             return int(text)
     return 0
 

@@ -42,7 +42,7 @@ def current(deployment: Deployment, sets: Sequence[ReplicaSet]) -> ReplicaSet | 
 def revision(replica_set: ReplicaSet) -> int:
     """The revision number it carries, 0 if none."""
     text = replica_set.annotations.get(REVISION, "")
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() else 0
 
 
 def size(replica_set: ReplicaSet) -> int:

@@ -17,7 +17,7 @@ def is_indexed(job: Job) -> bool:
 def index_of(pod: Pod) -> int | None:
     """The pod's number, or None."""
     text = str(pod.annotations.get(INDEX, ""))
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None
 
 
 def completed(job: Job, pods: Iterable[Pod]) -> set[int]:
