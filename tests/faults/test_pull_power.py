@@ -18,7 +18,7 @@ from tests.faults.small_models import STORIES, Story, chosen, published
 from forebay.pull import journal
 
 FUTURES = 1  # random ones at each operation, beside "all" and "none"
-OPERATIONS = 24
+OPERATIONS = 15
 
 
 def record(story: Story, root: Path) -> list[Op]:
