@@ -15,7 +15,7 @@ from tests.faults.lying_server import until
 from tests.faults.pulling import some_bytes
 
 from forebay.engines.hub import Hub, HubSettings
-from forebay.pull.journal import decode
+from forebay.pull.journal import last
 
 SIZE = 48 << 20
 CHILD = """
@@ -70,7 +70,7 @@ def published(dest: Path) -> dict[str, bytes]:
 def journaled(dest: Path) -> int:
     """How many bytes of the large file the journal on disk says are there."""
     for path in (dest / ".forebay-parts").glob("*.part.journal"):
-        entry = None if path.name.startswith("x-") else decode(path.read_bytes())
+        entry = None if path.name.startswith("x-") else last(path.read_bytes())
         if entry is not None:
             return entry.done.total
     return 0

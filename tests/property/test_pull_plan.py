@@ -4,11 +4,13 @@ all."""
 from __future__ import annotations
 
 import itertools
+import tempfile
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.pull.journal import Entry, decode, encode, sealed
+from forebay.pull.journal import Entry, decode, encode, last, load, save, sealed
 from forebay.pull.plan import ALIGN, Ranges, next_segment, segment_bytes, trusted_after_restart, usual_segment
 
 SMALL = st.integers(0, 60)
@@ -122,3 +124,30 @@ def test_garbage_is_no_journal(garbage: bytes) -> None:
     assert entry is None or encode(entry)
     entry = decode(sealed(garbage))
     assert entry is None or encode(entry)
+
+
+@given(st.lists(ENTRIES, min_size=1, max_size=4), st.data())
+def test_of_a_journal_with_a_torn_end_the_newest_whole_state_counts(
+    entries: list[Entry], data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "j"
+        for entry in entries:
+            save(path, entry)
+        assert load(path, entries[-1].identity) == entries[-1]
+        before = path.read_bytes()
+        torn = before + b"\n" + encode(entries[0])[: data.draw(st.integers(0, 40))]
+        path.write_bytes(torn)
+        assert last(torn) == entries[-1]
+        save(path, entries[0])
+        assert last(path.read_bytes()) == entries[0]
+
+
+def test_a_journal_does_not_grow_with_the_pull(tmp_path: Path) -> None:
+    path, most = tmp_path / "j", 0
+    for number in range(3000):
+        save(path, Entry("whose", Ranges([(0, number + 1)]), number, "0" * 64))
+        most = max(most, path.stat().st_size)
+    assert most < 70_000 and [p.name for p in tmp_path.iterdir()] == ["j"]
+    found = load(path, "whose")
+    assert found is not None and found.prefix == 2999
