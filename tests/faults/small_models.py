@@ -8,7 +8,7 @@ import os
 import socket
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -17,7 +17,7 @@ from tests.faults.lying_server import LyingServer, Seen, until
 from tests.faults.pulling import KIB, quick, some_bytes
 
 from forebay.engines.hub import Hub, HubSettings
-from forebay.pull import Settings, pull_to
+from forebay.pull import Settings, journal, pull_to
 
 SETTINGS = quick(
     connections_start=1, connections_max=1, hashers=1, block_bytes=16 * KIB, segment_bytes=32 * KIB,
@@ -103,15 +103,27 @@ def an_archive(tmp: Path) -> Iterator[Story]:
 
 
 class LateFirst(LyingServer):
-    """Once it is told to, the first bytes of the body come after others that follow them."""
+    """Once it is told to, the first bytes of the body come after others that follow them, and after a journal
+    below `dest` has said so (where the disk refuses journals: after a second)."""
 
     late = False
+    dest: Path | None = None
 
     def _send(self, peer: socket.socket, seen: Seen, piece: bytes, start: int) -> bool:
         if self.late and start == 0:
             self.late = False
             until(lambda: len(self.gets) >= 4)  # three connections: one came back for more
+            if self.dest is not None:
+                with suppress(AssertionError):
+                    until(self._has_hole, seconds=1.0)
         return super()._send(peer, seen, piece, start)
+
+    def _has_hole(self) -> bool:
+        found = () if self.dest is None else self.dest.rglob("*.journal")
+        entries = [journal.last(path.read_bytes()) for path in found]
+        return any(
+            next(iter(entry.done))[0] > 0 for entry in entries if entry is not None and entry.done.total
+        )
 
 
 @contextmanager
@@ -122,7 +134,7 @@ def three_connections(tmp: Path) -> Iterator[Story]:
 
         def prepare(dest: Path) -> None:
             server.seen.clear()
-            server.late = True
+            server.late, server.dest = True, dest
 
         yield Story(lambda dest: _pull(server.url, dest, {}, THREE), {"model.bin": body}, {}, prepare)
 

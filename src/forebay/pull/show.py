@@ -163,6 +163,7 @@ _WHAT = {
     "commit": "unpacking, giving names",
     "other": "starting, stopping, deciding",
 }
+_ALWAYS = {"resolve", "wait", "network", "disk", "hash", "fsync"}  # people look for these
 _LIMITED = {
     "resolve": ("origin", "the source, which was slow to say what the name means"),
     "look": ("disk", "reading what is here already, to see whether it is whole"),
@@ -210,8 +211,10 @@ def explanation(report: Report, *, error: str = "") -> str:
     lines = [f"where the {report.wall_s:.2f} s went (threads at work at once share a moment):"]
     for name, what in _WHAT.items():
         seconds = report.wall.get(name, 0.0)
-        if seconds >= 0.005:
-            lines.append(f"  {name:<8} {seconds:8.2f} s {100 * seconds / report.wall_s:4.0f} %  {what}")
+        if seconds >= 0.005 or name in _ALWAYS:
+            lines.append(
+                f"  {name:<8} {seconds:8.2f} s {100 * seconds / (report.wall_s or 1):4.0f} %  {what}"
+            )
     lines.append(f"  {'all':<8} {sum(report.wall.values()):8.2f} s")
     lines.append(
         f"{report.requests} requests, {report.connections_most} connections at most, "
