@@ -22,7 +22,7 @@ _ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.prot
 async def read(request: Request) -> bytes:
     """The body's bytes. Raises Refusal (413)."""
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > BODY_MAX:
+    if declared.isdecimal() and int(declared) > BODY_MAX:
         raise _too_large()
     parts, size = [], 0
     async for part in request.stream():

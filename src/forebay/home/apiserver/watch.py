@@ -53,7 +53,7 @@ def _check(call: Call) -> None:
         about = About(group="meta.k8s.io", kind="ListOptions")
         told = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
         raise invalid(about, (("resourceVersionMatch", "FieldValueForbidden", told),))
-    if not query.text("resourceVersion").isdigit():
+    if not query.text("resourceVersion").isdecimal():
         check_revision(call)
 
 

@@ -84,7 +84,7 @@ def real_port(container: Json, port: int | str, ports: Mapping[str, int]) -> int
             return ports.get(str(item["containerPort"]))
     if str(port) in ports:
         return ports[str(port)]
-    return int(port) if str(port).isdigit() else None
+    return int(port) if str(port).isdecimal() else None
 
 
 def _free(port: int) -> bool:

@@ -94,7 +94,7 @@ def _real(pod: Pod) -> dict[int, int]:
 
 
 def _named(pod: Pod, name: str, protocol: str) -> int | None:
-    if name.isdigit():
+    if name.isdecimal():
         return int(name)
     for container in pod.spec.get("containers") or []:
         for port in container.get("ports") or []:
