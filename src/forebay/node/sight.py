@@ -226,7 +226,11 @@ def _is_foreign(job: Job) -> bool:
 
 def _age(job: Job) -> tuple[int, str, str]:
     attempt = job.labels.get("forebay.dev/attempt", "1")
-    return (int(attempt) if attempt.isdecimal() else 1, str(job.meta.get("creationTimestamp") or ""), job.name)
+    return (
+        int(attempt) if attempt.isdecimal() else 1,
+        str(job.meta.get("creationTimestamp") or ""),
+        job.name,
+    )
 
 
 def _model(raw: Json) -> str:
