@@ -164,8 +164,8 @@ class Asker:
         with contextlib.suppress(WireError):
             conn, _ = self.connection(route)
             self.requests += 1
+            self._asked = route.at, headers, conn  # before it is sent: `open` drops one that fails
             conn.send("GET", route.at, headers)
-            self._asked = route.at, headers, conn
 
     def _asked_before(self, at: Where, headers: Mapping[str, str]) -> tuple[Conn, Head] | None:
         """The answer to a request that `ahead` has sent, None if it was another one or has failed."""

@@ -1,7 +1,7 @@
 """What is already in a part: a small file beside it with a line for each state; the last whole one counts.
 
-Lines are appended, since a file that takes another's name costs the file system a hundred times as much: at
-gigabytes a second that would be a tenth of a pull's work. Now and then the file begins anew with one line.
+Lines are appended: replacing the file takes about three times the CPU, and a fast pull saves hundreds of
+times. Now and then the file begins anew with one line.
 
 Nothing in it is believed after a crash: ranges are hashed again, and the prefix's own hash says whether the
 disk still holds what was received.
