@@ -13,10 +13,13 @@ from pathlib import Path
 from forebay.kit.failpoints import failpoint
 from forebay.pull.blame import differing
 from forebay.pull.board import Board
+from forebay.pull.buffers import block
 from forebay.pull.clockwork import Watch
 from forebay.pull.model import Finished
 from forebay.pull.parts import Part, disk_errors
 from forebay.pull.state import Item, Transfer
+
+HOT_BYTES = 512 * 1024  # a quarter of the second-level cache of today's server cores
 
 
 class Hasher:
@@ -29,7 +32,7 @@ class Hasher:
         self.watch = Watch()
         self.read_back = 0
         # Not from the pool: all of that may be in the queue behind what is read back.
-        self._own: memoryview | None = None
+        self._own = (ctypes.c_char * HOT_BYTES).from_buffer(block(HOT_BYTES))
 
     def run(self) -> None:
         """The thread's body: never raises, the board hears of what went wrong."""
@@ -62,24 +65,36 @@ class Hasher:
         """Hash the item; False if the pull ended before all of it was read."""
         if item.buffer is not None:
             with self.watch.phase("hash"):
-                transfer.digests.update(memoryview(item.buffer)[: item.count])
+                self._hash(transfer, item.buffer, item.count)
             self._board.buffers.give(item.buffer)
             return True
         assert transfer.part is not None
-        if self._own is None:
-            self._own = memoryview(mmap.mmap(-1, 1 << 20))
         offset, end = item.offset, item.offset + item.count
+        own = memoryview(self._own)
         while offset < end and not self._board.over:
             with self.watch.phase("disk"):
-                got = transfer.part.read(offset, self._own)
+                got = transfer.part.read(offset, own)
             if not got:
                 raise OSError(5, "a part is shorter than what was written to it")
             got = min(got, end - offset)
             with self.watch.phase("hash"):
-                transfer.digests.update(self._own[:got])
+                transfer.digests.update(own[:got])
             offset += got
             self.read_back += got
         return offset == end
+
+    def _hash(self, transfer: Transfer, buffer: mmap.mmap, count: int) -> None:
+        """Hash a block by way of a small copy that stays in the core's cache.
+
+        SHA-256 straight from a pool that is larger than the cache waits for memory at each page: 0.95 GB/s
+        instead of 1.2. The copy runs at 10 GB/s. ctypes' lets other threads run meanwhile, a slice does not.
+        """
+        whole = (ctypes.c_char * count).from_buffer(buffer)
+        first, own = ctypes.addressof(whole), memoryview(self._own)
+        for start in range(0, count, HOT_BYTES):
+            size = min(HOT_BYTES, count - start)
+            ctypes.memmove(self._own, first + start, size)
+            transfer.digests.update(own[:size])
 
     def _judge(self, transfer: Transfer) -> None:
         why = transfer.digests.difference()
