@@ -107,7 +107,7 @@ class Peers:
         if shutil.which("rclone"):
             remote = f":s3,provider=Other,no_check_bucket=true,endpoint='{url}':bkt/{prefix}"
             flags = ("--transfers", "16", "--multi-thread-streams", "8", "--no-check-certificate")
-            # Its library stumbles over a bundle of certificates in the environment, even where none is needed.
+            # Its library stumbles over a bundle in the environment, even where none is needed.
             env = {"AWS_CA_BUNDLE": ""}
             tools.append(Tool(f"{tag}rclone", ("rclone", "copy", *flags, remote, out), env, check))
         return tools

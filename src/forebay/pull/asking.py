@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -24,6 +25,7 @@ from forebay.sources.wire.proxy import proxy_for
 
 PEER_REST_S = 10.0
 REFUSED_MAX = 2  # of one piece, by who has let us in before
+KEPT_MOST = 2  # connections to one host: that of the piece at hand, and that of the next one
 
 
 class GiveBack(Exception):
@@ -98,7 +100,7 @@ class Asker:
         self._board = board
         self._listing = listing
         self._env = env
-        self._kept: dict[tuple[str, str, int], Conn] = {}
+        self._kept: defaultdict[tuple[str, str, int], list[Conn]] = defaultdict(list)
         self._live: set[Conn] = set()
         self._asked: tuple[Where, dict[str, str], Conn] | None = None  # sent, and its answer not read yet
         self.requests = 0
@@ -205,8 +207,9 @@ class Asker:
     def connection(self, route: Route) -> tuple[Conn, bool]:
         """A connection to the route's host, and whether it was kept from before."""
         assert isinstance(route.at, Where)
-        conn = self._kept.pop(route.at.origin, None)
-        if conn is not None:
+        kept = self._kept[route.at.origin]
+        while kept:
+            conn = kept.pop()
             if not conn.stale():
                 return conn, True
             self.drop(conn)
@@ -227,8 +230,9 @@ class Asker:
 
     def keep(self, conn: Conn) -> None:
         """Keep a connection whose answers are all read, or close it."""
-        if conn.reusable and not self._board.over and conn.origin not in self._kept:
-            self._kept[conn.origin] = conn
+        kept = self._kept[conn.origin]
+        if conn.reusable and not self._board.over and len(kept) < KEPT_MOST:
+            kept.append(conn)
         else:
             self.drop(conn)
 

@@ -94,9 +94,9 @@ class Board:
             return Opening(self.waiting.popleft())
         return self._piece(pace) or (Opening(self.busy.popleft()) if self.busy else None)
 
-    def _piece(self, pace: float) -> Claim | None:
-        """Of the file with the fewest connections: then bytes come in order, and hashing keeps up."""
-        for transfer in sorted(self.open, key=lambda t: len(t.active)):
+    def _piece(self, pace: float, at: Transfer | None = None) -> Claim | None:
+        """Of `at`, or else of the file with the fewest connections: then bytes come in order."""
+        for transfer in sorted(self.open, key=lambda t: (t is not at, len(t.active))):
             piece = next_piece(transfer, self._segment(pace))
             if piece is not None:
                 claim = Claim(transfer, *piece, transfer.epoch, transfer.single)
@@ -104,12 +104,12 @@ class Board:
                 return claim
         return None
 
-    def claim_ahead(self, worker: int, pace: float) -> Claim | None:
-        """A second piece for a worker of a far origin, to be asked for while the first one comes."""
+    def claim_ahead(self, worker: int, pace: float, at: Transfer) -> Claim | None:
+        """A second piece for a worker of a far origin, to be asked for while the first one comes: of the same
+        file, or another file's turn would wait until this worker is through with this one."""
         with self.changed:
-            if self.over or not self._far or worker >= self.target or not pace:
-                return None
-            return self._piece(pace)
+            may = pace > 0 and self._far and worker < self.target and not self.over
+            return self._piece(pace, at) if may else None
 
     @property
     def _far(self) -> bool:
@@ -171,7 +171,7 @@ class Board:
             self._wake_all()
 
     def wrote(self, claim: Claim, offset: int, count: int, buffer: mmap.mmap) -> bool:
-        """`count` bytes at `offset` are on disk. True if the buffer waits for its hash and is the board's."""
+        """`count` bytes at `offset` are on disk. True if the board keeps the buffer, for its hash."""
         transfer = claim.transfer
         with self.changed:
             if claim.epoch != transfer.epoch:

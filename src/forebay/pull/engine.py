@@ -161,8 +161,9 @@ class _Pull:
         local = sum(w.watch.seconds[p] for w in self._workers for p in ("disk", "buffers", "limit"))
         board = self._board
         return Sight(
-            now, self._moved(), board.wanting, network, local, board.round_trip_s, board.order.spilled
-        )
+            now, self._moved(), board.wanting, network, local, board.round_trip_s, board.order.spilled,
+            board.order.early_max, len(board.open), max((w.pace for w in self._workers), default=0.0),
+        )  # fmt: skip
 
     def _finish(self) -> None:
         """Everyone out: aborted reads return at once, disk writes within their block."""

@@ -89,11 +89,9 @@ SEGMENT_S = 0.6
 def usual_segment(pace: float, first: int) -> int:
     """Bytes that one connection moves in a good half second: far more than a round trip, and no long tail.
 
-    `pace` in bytes per second, 0 if it is not known yet (then `first`); between a quarter and eight times
-    `first`.
+    `pace` in bytes per second, 0 if it is not known yet: then the least, so that what is learned counts soon.
+    Between a quarter and eight times `first`.
     """
-    if not pace:
-        return first
     return max(first // 4, min(first * 8, int(pace * SEGMENT_S) // ALIGN * ALIGN))
 
 
@@ -105,6 +103,11 @@ def ordered_piece(room: int, workers: int, files: int) -> int:
     """
     spare = workers - files
     return max(1 << 20, -(-2 * room // spare >> 20) << 20) if spare > 0 else 1 << 62
+
+
+def ordered_workers(room: int, piece: int, files: int) -> int:
+    """The most workers whose pieces fit in that way: `ordered_piece` the other way round."""
+    return files + 2 * room // max(1 << 20, piece)
 
 
 def segment_bytes(left: int, workers: int, *, usual: int, least: int) -> int:

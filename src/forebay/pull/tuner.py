@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from forebay.pull.plan import ordered_workers
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -16,10 +18,13 @@ class Sight:
     local_s: float  # workers waited for the disk or for hashers
     round_trip_s: float = 0.0  # the shortest wait for an answer, 0 if none has come yet
     spilled: int = 0  # bytes that came too early to wait in memory: the disk reads them again
+    room: int = 0  # bytes that may wait in memory for their turn, 0: any number
+    files: int = 1  # that are fetched side by side
+    pace: float = 0.0  # bytes per second of the quickest connection
 
 
 FAR_S = 0.015
-FAR_START = 12  # each asks ahead, so that two answers are on their way
+FAR_START = 10  # each asks ahead, so that two answers are on their way
 SPILL_MOST = 0.1  # of the bytes that moved
 
 
@@ -28,7 +33,7 @@ class Tuner:
     """Doubles the number of connections as long as that pays and the network is what is waited for.
 
     Windows are short: a far origin wants many connections, and each window before that is lost time. Who
-    answers late is far, and gets a dozen at once: each connection is slow there. What comes so early that the
+    answers late is far, and gets ten at once: each connection is slow there. What comes so early that the
     disk has to read it again is no gain, however fast it came.
     """
 
@@ -62,12 +67,20 @@ class Tuner:
         if self._before is not None and (spills or not self._paid(rate)):
             self.target, self._before = self._before[0], None
             self._frozen_until = sight.now + 5.0
-        elif sight.wanting and network_bound and self.target < self.most:
+        elif sight.wanting and network_bound and self.target < (most := self._most(sight)):
             self._before = (self.target, rate)
-            self.target = min(self.most, self.target * 2)
+            self.target = min(most, self.target * 2)
         else:
             self._before = None
         return self.target
+
+    def _most(self, sight: Sight) -> int:
+        """From afar a piece should last two round trips, and what comes before its turn fit into memory."""
+        if not self._before_far or not sight.room:
+            return self.most
+        piece = int(2 * sight.round_trip_s * sight.pace)
+        streams = ordered_workers(sight.room, piece, sight.files)
+        return min(self.most, max(FAR_START, streams // 2))  # two each: it asks ahead
 
     def _paid(self, rate: float) -> bool:
         assert self._before is not None

@@ -228,22 +228,23 @@ class Worker:
             claim.transfer.senders.add(origin.name)
             if claim.single and start and not body.seekable:
                 self._discard(body, origin, start)
-            self._look_ahead(origin)
+            self._look_ahead(origin, claim.transfer)
             self._take(piece, body, origin)
         finally:
             if claim.start + piece.filled > start:
                 self.shared.board.contributed(claim, origin, start, claim.start + piece.filled)
             self.asker.put_back(body)
 
-    def _look_ahead(self, origin: Origin) -> None:
+    def _look_ahead(self, origin: Origin, at: Transfer) -> None:
         """Ask a far origin for the next piece now: its answer travels while this piece comes.
 
-        Not each time: only a plain request tells how far it is, and a busy machine may have been taken for a
-        long way.
+        Not each time (the 1st, 2nd, 4th, 8th …): only a plain request tells how far it is, and a busy machine
+        may have been taken for a long way.
         """
         self._looks += 1
-        if self._next is None and self._looks % 8 and not self.shared.limits.slots.most:
-            self._next = self.shared.board.claim_ahead(self.index, self.pace)
+        plain = self._looks & (self._looks - 1) == 0
+        if self._next is None and not plain and not self.shared.limits.slots.most:
+            self._next = self.shared.board.claim_ahead(self.index, self.pace, at)
             if self._next is not None:
                 self.asker.ahead(self._next, origin)
 

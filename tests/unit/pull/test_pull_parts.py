@@ -50,9 +50,24 @@ def test_nobody_is_added_without_work() -> None:
     assert tuned(each=75e6, ceiling=1e12, wanting=False) == 4
 
 
-def test_a_far_origin_gets_a_dozen_at_once() -> None:
+def test_a_far_origin_gets_ten_at_once() -> None:
     tuner = Tuner(4, 64)
-    assert tuner.seen(Sight(1.0, 0, True, 0, 0, round_trip_s=0.04)) == 12
+    assert tuner.seen(Sight(1.0, 0, True, 0, 0, round_trip_s=0.04)) == 10
+
+
+def far(pace: float) -> int:
+    """Connections to an origin that is 40 ms away, with 40 MB of memory for four files, after some growth."""
+    tuner, moved = Tuner(4, 64), 0
+    for n in range(20):
+        tuner.seen(Sight(n * 1.0, moved, True, n, 0, 0.04, room=40 << 20, files=4, pace=pace))
+        moved += tuner.target * 10**9
+    return tuner.target
+
+
+def test_from_afar_only_as_many_as_memory_can_put_in_order() -> None:
+    assert far(75e6) == 10  # each has 6 MB on the way, and the next 6 asked for
+    assert far(25e6) == 22
+    assert far(5e6) == 42
 
 
 def test_growth_that_only_fills_the_disk_with_early_bytes_is_taken_back() -> None:
