@@ -38,16 +38,17 @@ def s3_answer(root: Path, request: Request, page: int = 1000) -> Reply:
     query = parse_qs(parts.query)
     if "list-type" not in query:
         full = root / path
-        if full.is_dir():
+        if full.is_dir() and full.parent == root:  # the bucket; no folder is an object
             return Reply(200, {"x-amz-bucket-region": "us-east-1"})
         if not full.is_file():
             return Reply(404, {}, b"<Error><Code>NoSuchKey</Code></Error>")
         stat = full.stat()
         return Reply(
             200,
-            {"ETag": f'"{stat.st_size:x}-{stat.st_mtime_ns:x}"', "Accept-Ranges": "bytes"},
+            {"ETag": f'"{stat.st_size:x}-{stat.st_mtime_ns:x}"', "Accept-Ranges": "bytes",
+             "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"},
             FileBody(full),
-        )
+        )  # fmt: skip
     bucket = root / path.strip("/")
     prefix = query.get("prefix", [""])[0]
     keys = _keys(bucket)

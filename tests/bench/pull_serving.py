@@ -135,9 +135,12 @@ def _cold(bench: Bench, shards: list[Path]) -> float:
 
 
 def _forget(bench: Bench, shards: list[Path]) -> None:
-    """Files out of memory, and memory as warm as it gets."""
+    """Files out of memory, and memory as warm as it gets: what they left, and as much again that is free.
+
+    Less is not enough: the kernel may give a file pages that the host has taken back, at 2 s for each GB.
+    """
     evict(shards)
-    warm(int(bench.gb * 1.2e9))
+    warm(int(bench.gb * 2.5e9))
 
 
 def _child(code: str, shards: list[Path]):  # type: ignore[no-untyped-def]

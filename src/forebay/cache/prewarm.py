@@ -2,7 +2,7 @@
 
 Linux: each file is mapped and populated in steps (MADV_POPULATE_READ, since 5.14), which reads ahead without
 copying. Elsewhere, or if that is refused, it is read through. Works on real files only; no promise rests on
-it.
+it. Pages are not touched: where a host lends its memory that costs up to 2 s a gigabyte, whoever does it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 STEP = 8 << 20  # bytes; a multiple of every page size
 _POPULATE_READ = 22  # Linux, include/uapi/asm-generic/mman-common.h
 _KEEP_FREE = 256 << 20
+_ABSENT = bytes(range(0, 256, 2))  # what mincore(2) says of a page that is not there: the lowest bit is 0
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,6 @@ def _bring_in(descriptor: int, view: mmap.mmap, start: int, count: int) -> None:
         view.madvise(_POPULATE_READ, start, count)
     except (OSError, ValueError):  # an older kernel, another system
         os.pread(descriptor, count, start)
-    # A byte of each page. Where the host lends this machine its memory, the first touch of a page that the
-    # disk has filled costs up to a second a gigabyte; without this the engine pays it. Elsewhere it is free.
-    view[start : start + count : mmap.PAGESIZE]
 
 
 def _resident(view: mmap.mmap, size: int) -> int | None:
@@ -110,5 +108,5 @@ def _resident(view: mmap.mmap, size: int) -> int | None:
             return None
     finally:
         del first
-    full = sum(page & 1 for page in table)
+    full = len(bytes(table).translate(None, _ABSENT))
     return min(size, full * mmap.PAGESIZE)
