@@ -1,0 +1,114 @@
+"""Many small files, pipelined: whatever answer is odd, its file goes the long way and the others go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.faults.lying_server import Lie, LyingServer
+from tests.faults.pulling import KIB, Folder, quick, some_bytes
+
+from forebay.errors import Damaged, Denied, ForebayError, Invalid
+from forebay.sources.http import HttpSource
+from forebay.sources.types import Listing, RemoteFile, Request, Source
+
+COUNT = 12
+BODY = some_bytes(5 * KIB + 7)
+SETTINGS = quick(small_bytes=16 * KIB, block_bytes=64 * KIB)
+
+
+class Renewing:
+    """A source whose passes expire; each `request` gives a fresh address."""
+
+    scheme, name = "https", "renewing"
+
+    def __init__(self, server: LyingServer) -> None:
+        self.server, self.renewals = server, 0
+
+    def resolve(self, uri: str, *, revision: str = "") -> Listing:
+        raise Invalid("not asked for here")
+
+    def request(self, listing: Listing, file: RemoteFile) -> Request:
+        self.renewals += 1
+        return Request(f"{self.server.url}/{file.path}?renewed={self.renewals}")
+
+
+def pull(folder: Folder, server: LyingServer, source: Source | None = None, *, promised: bool = True) -> None:
+    digest = server.digest if promised else ""
+    files = [
+        RemoteFile(f"{n}.txt", len(BODY), sha256=digest, locator=f"{server.url}/{n}") for n in range(COUNT)
+    ]
+    folder.fetch(Listing(server.url, "r", tuple(files)), source or HttpSource({}), settings=SETTINGS)
+
+
+def whole(folder: Folder) -> bool:
+    return len(folder.names()) == COUNT and all((folder.out / n).read_bytes() == BODY for n in folder.names())
+
+
+@pytest.mark.parametrize("refused", [1, 7, COUNT])
+def test_passes_that_expired_are_renewed(tmp_path: Path, refused: int) -> None:
+    folder = Folder(tmp_path)
+    with LyingServer(BODY, Lie(statuses=[(401, {})] * refused)) as server:
+        source = Renewing(server)
+        pull(folder, server, source)
+    assert whole(folder)
+    assert source.renewals <= COUNT + 2 * refused
+
+
+def test_who_lets_nobody_in_is_told_of_as_denied(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    with LyingServer(BODY, Lie(statuses=[(401, {})] * 1000)) as server, pytest.raises(Denied):
+        pull(folder, server)
+    assert folder.names() == []
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        Lie(statuses=[(401, {})]), Lie(statuses=[(403, {})]), Lie(statuses=[(503, {"Retry-After": "0"})]),
+        Lie(statuses=[(429, {}), (500, {})]), Lie(redirect="/elsewhere", times=3), Lie(flip_at=9, times=1),
+        Lie(close_each=True), Lie(chunked="good"), Lie(no_length=True), Lie(reset_at=(100, 4000)),
+    ],
+    ids=["401", "403", "503", "429-500", "redirect", "flip", "closes", "chunked", "no-length", "reset"],
+)  # fmt: skip
+def test_an_odd_answer_among_many_costs_its_own_file_a_second_request(tmp_path: Path, lie: Lie) -> None:
+    folder = Folder(tmp_path)
+    with LyingServer(BODY, lie) as server:
+        pull(folder, server)
+    assert whole(folder)
+
+
+@pytest.mark.parametrize("promised", [True, False], ids=["promised", "observed"])
+@pytest.mark.parametrize(
+    "lie",
+    [Lie(gzip=True), Lie(chunked="cut"), Lie(chunked="bad-trailer"), Lie(length_delta=3),
+     Lie(length_delta=-3)],
+    ids=["gzip", "cut", "bad-trailer", "long", "short"],
+)  # fmt: skip
+def test_what_is_not_the_file_is_not_published(tmp_path: Path, lie: Lie, promised: bool) -> None:
+    folder = Folder(tmp_path)
+    with LyingServer(BODY, lie) as server, pytest.raises(ForebayError):
+        pull(folder, server, promised=promised)
+    assert all((folder.out / n).read_bytes() == BODY for n in folder.names())
+
+
+def test_bytes_that_do_not_match_are_kept_aside(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    with LyingServer(BODY, Lie(flip_at=100)) as server, pytest.raises(Damaged, match="sha256 is"):
+        pull(folder, server)
+    assert folder.names() == []
+    assert any(p.read_bytes() != BODY for p in folder.damaged.iterdir())
+
+
+@pytest.mark.parametrize("small", [0, 16 * KIB], ids=["one-by-one", "pipelined"])
+def test_files_of_one_content_are_each_there(tmp_path: Path, small: int) -> None:
+    """As a tokenizer that a repository holds twice."""
+    folder = Folder(tmp_path)
+    with LyingServer(BODY) as server:
+        files = [
+            RemoteFile(p, len(BODY), sha256=server.digest, locator=server.url) for p in ("a", "b/a", "c")
+        ]
+        settings = quick(small_bytes=small)
+        folder.fetch(Listing(server.url, "r", tuple(files)), HttpSource({}), settings=settings)
+    assert folder.names() == ["a", "b/a", "c"]
+    assert {(folder.out / n).read_bytes() for n in folder.names()} == {BODY}
