@@ -105,7 +105,7 @@ class Peers:
                 argv = (str(VENV / "bin/python"), "-c", code, url, prefix, out, str(streams))
                 tools.append(Tool(f"{tag}{name}", argv, check=check))
         if shutil.which("rclone"):
-            remote = f":s3,provider=Other,no_check_bucket=true,endpoint='{url}':bkt/{prefix}"
+            remote = f":s3,provider=Other,list_version=2,no_check_bucket=true,endpoint='{url}':bkt/{prefix}"
             flags = ("--transfers", "16", "--multi-thread-streams", "8", "--no-check-certificate")
             # Its library stumbles over a bundle in the environment, even where none is needed.
             env = {"AWS_CA_BUNDLE": ""}

@@ -114,8 +114,8 @@ LIES: dict[str, Told] = {
     "endless-head": _fatal(Unavailable, bad_head=b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20000),
     "redirect-to-a-loop": _fatal(Unavailable, redirect="loop"),
     # Silence.
-    "stalls-always": _fatal(Unavailable, stall_at=5 * KIB, keeps=True),
-    "stalls-always-without-keep-alive": _fatal(Unavailable, stall_at=5 * KIB, close_each=True, keeps=True),
+    "stalls-always": _fatal(Unavailable, stall_at=10 * KIB, keeps=True),
+    "stalls-always-without-keep-alive": _fatal(Unavailable, stall_at=10 * KIB, close_each=True, keeps=True),
     "stalls-before-the-first-byte": _fatal(Unavailable, stall_at=0),
     "one-byte-a-second": _fatal(Unavailable, drip=True),
     # Refusals.

@@ -17,7 +17,7 @@ import pytest
 from tests.fakes.fronts import FRONTS, NAME, S3, SECRET, SOURCES, Front
 from tests.faults.lies import LIES, SIZE, Owed
 from tests.faults.lying_server import Lie, LyingServer
-from tests.faults.pulling import Folder, quick, some_bytes
+from tests.faults.pulling import KIB, Folder, quick, some_bytes
 from tests.faults.test_pull_local_faults import authority, over_tls
 
 from forebay.errors import ForebayError, Unavailable
@@ -45,7 +45,9 @@ class Met:
     def pull(self, *peers: Source) -> Report:
         """With little patience only where the server is silent on purpose: a busy machine is no stall."""
         silent = self.server.lie.stall_at >= 0 or self.server.lie.drip
-        settings = quick(timeout_stall_s=0.3, attempts_max=2) if silent else quick(timeout_stall_s=10.0)
+        settings = quick(timeout_stall_s=10.0)
+        if silent:  # in pieces that two attempts do not bring
+            settings = quick(timeout_stall_s=0.3, attempts_max=2, segment_bytes=256 * KIB)
         return self.folder.fetch(self.listing, *peers, self.source, settings=settings)
 
     @property
