@@ -165,6 +165,17 @@ def test_no_object_of_a_kinds_own_shape_breaks_it(ask: Asked, one: Any, other: A
     ask("PATCH", f"{place(kind)}/x", "", b'{"metadata":{"finalizers":null}}', **merge)
 
 
+@pytest.mark.parametrize("odd", ["[{}]", '[["a"]]', '"abc"', '{"a": 1}', "[null]", "7"])
+@pytest.mark.parametrize("plural", ["namespaces", "persistentvolumes"])
+def test_finalizers_that_are_no_names_are_refused_in_words(ask: Asked, plural: str, odd: str) -> None:
+    for body in (
+        '{"metadata": {"name": "odd"}, "spec": {"finalizers": %s}}',
+        '{"metadata": {"name": "odd", "finalizers": %s}}',
+    ):
+        assert ask("POST", f"/api/v1/{plural}", "", (body % odd).encode()) < 500
+    assert ask("POST", f"/api/v1/{plural}", "", b'{"metadata": {"name": "odd"}, "spec": "x"}') < 500
+
+
 METHODS = st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "nonsense"])
 NAMES = st.sampled_from([
     "api", "apis", "v1", "apps", "namespaces", "default", "configmaps", "fixed", "status", "scale",

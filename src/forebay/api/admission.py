@@ -108,15 +108,23 @@ def _begun(raw: Json, kind: type[Resource], look: Look) -> Json:
         raw["metadata"].setdefault("annotations", {})[_TEMPLATE_GENERATION] = "1"
     elif kind is kinds.Namespace:
         spec = raw.setdefault("spec", {})
-        spec["finalizers"] = list(dict.fromkeys([*(spec.get("finalizers") or ()), "kubernetes"]))
+        if isinstance(spec, dict):
+            spec["finalizers"] = _also(spec.get("finalizers"), "kubernetes")
     elif kind is kinds.Service and isinstance(raw.get("spec"), dict):
         _give_address(raw, look)
     elif kind is kinds.PersistentVolumeClaim and isinstance(raw.get("spec"), dict):
         _give_class(raw["spec"], look)
     if kind in _PROTECTION:
-        held = raw["metadata"].get("finalizers") or []
-        raw["metadata"]["finalizers"] = list(dict.fromkeys([*held, _PROTECTION[kind]]))
+        raw["metadata"]["finalizers"] = _also(raw["metadata"].get("finalizers"), _PROTECTION[kind])
     return raw
+
+
+def _also(finalizers: object, mine: str) -> object:
+    """The finalizers, and mine. What is no list of names is left as it is, for validation to refuse."""
+    if not isinstance(finalizers or [], list):
+        return finalizers
+    held = list(finalizers or [])  # type: ignore[call-overload]
+    return held if mine in held else [*held, mine]
 
 
 def _select_own_pods(raw: Json) -> None:
