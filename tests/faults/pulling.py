@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from forebay.errors import Invalid
 from forebay.pull import Finished, Hooks, Plan, Report, Settings, fetch
 from forebay.sources.http import HttpSource
-from forebay.sources.types import Listing, RemoteFile, Source
+from forebay.sources.types import Listing, RemoteFile, Request, Source
 
 KIB = 1024
 QUICK = Settings(
@@ -75,6 +76,22 @@ class Folder:
 
     def names(self) -> list[str]:
         return sorted(p.relative_to(self.out).as_posix() for p in self.out.rglob("*") if p.is_file())
+
+
+class Renewing:
+    """A source whose passes expire; each `request` gives a fresh address."""
+
+    scheme, name = "https", "renewing"
+
+    def __init__(self, url: str) -> None:
+        self.url, self.renewals = url, 0
+
+    def resolve(self, uri: str, *, revision: str = "") -> Listing:
+        raise Invalid("not asked for here")
+
+    def request(self, listing: Listing, file: RemoteFile) -> Request:
+        self.renewals += 1
+        return Request(f"{self.url}/{file.path}?renewed={self.renewals}")
 
 
 def quick(**changes: Any) -> Settings:

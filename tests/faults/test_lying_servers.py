@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.lying_server import Lie, LyingServer, until
-from tests.faults.pulling import KIB, Folder, quick, some_bytes
+from tests.faults.pulling import KIB, Folder, Renewing, quick, some_bytes
 
 from forebay.errors import Damaged, Invalid, Unavailable
 from forebay.pull.limits import Limits, Slots
@@ -62,26 +62,10 @@ def test_credentials_do_follow_a_redirect_on_the_same_host(folder: Folder) -> No
     assert holds(folder)
 
 
-class Renewing:
-    """A source whose addresses expire; each `request` gives a fresh one."""
-
-    scheme, name = "https", "renewing"
-
-    def __init__(self, server: LyingServer) -> None:
-        self.server, self.renewals = server, 0
-
-    def resolve(self, uri: str, *, revision: str = "") -> Listing:
-        raise Invalid("not asked for here")
-
-    def request(self, listing: Listing, file: RemoteFile) -> Request:
-        self.renewals += 1
-        return Request(f"{self.server.url}?renewed={self.renewals}")
-
-
 def test_an_address_that_expires_midway_is_asked_for_again(folder: Folder) -> None:
     with LyingServer(BODY, Lie(expire_after=2)) as server:
         file = RemoteFile("model.bin", SIZE, sha256=server.digest)
-        source = Renewing(server)
+        source = Renewing(server.url)
         folder.fetch(Listing("x", "r", (file,)), source, settings=quick(connections_max=1))
         assert source.renewals == 2
     assert holds(folder)

@@ -6,31 +6,15 @@ from pathlib import Path
 
 import pytest
 from tests.faults.lying_server import Lie, LyingServer
-from tests.faults.pulling import KIB, Folder, quick, some_bytes
+from tests.faults.pulling import KIB, Folder, Renewing, quick, some_bytes
 
-from forebay.errors import Damaged, Denied, ForebayError, Invalid
+from forebay.errors import Damaged, Denied, ForebayError
 from forebay.sources.http import HttpSource
-from forebay.sources.types import Listing, RemoteFile, Request, Source
+from forebay.sources.types import Listing, RemoteFile, Source
 
 COUNT = 12
 BODY = some_bytes(5 * KIB + 7)
 SETTINGS = quick(small_bytes=16 * KIB, block_bytes=64 * KIB)
-
-
-class Renewing:
-    """A source whose passes expire; each `request` gives a fresh address."""
-
-    scheme, name = "https", "renewing"
-
-    def __init__(self, server: LyingServer) -> None:
-        self.server, self.renewals = server, 0
-
-    def resolve(self, uri: str, *, revision: str = "") -> Listing:
-        raise Invalid("not asked for here")
-
-    def request(self, listing: Listing, file: RemoteFile) -> Request:
-        self.renewals += 1
-        return Request(f"{self.server.url}/{file.path}?renewed={self.renewals}")
 
 
 def pull(folder: Folder, server: LyingServer, source: Source | None = None, *, promised: bool = True) -> None:
@@ -49,7 +33,7 @@ def whole(folder: Folder) -> bool:
 def test_passes_that_expired_are_renewed(tmp_path: Path, refused: int) -> None:
     folder = Folder(tmp_path)
     with LyingServer(BODY, Lie(statuses=[(401, {})] * refused)) as server:
-        source = Renewing(server)
+        source = Renewing(server.url)
         pull(folder, server, source)
     assert whole(folder)
     assert source.renewals <= COUNT + 2 * refused
