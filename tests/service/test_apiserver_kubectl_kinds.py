@@ -36,6 +36,8 @@ def test_a_kind_that_nothing_acts_on_is_stored_and_the_client_is_told(
     assert re.search(r"Warning: this \w+ is stored, and nothing in this home acts on it", made.err)
     kind = words.split()[0]
     assert re.search(MADE[words], apiserver("get", "-n", ns, kind, "x", "--no-headers"))
+    patched = apiserver.run("patch", "-n", ns, kind, "x", "-p", '{"metadata":{"labels":{"a":"b"}}}')
+    assert "nothing in this home acts on it" in patched.err
     told = apiserver("describe", "-n", ns, kind, "x")
     assert re.search(r"^Name: +x$", told, re.M)
     assert "deleted" in apiserver("delete", "-n", ns, kind, "x")

@@ -192,7 +192,7 @@ class Server:
         call = Call(self.api, op, served, user, Query(dict(request.query_params)), form, request)
         if served.deprecated:
             call.warnings.append(served.deprecated)
-        if served.inert and op.verb in ("create", "update") and not op.subresource:
+        if served.inert and op.verb in ("create", "update", "patch") and not op.subresource:
             call.warnings.append(served.inert)
         return await verb(call)
 

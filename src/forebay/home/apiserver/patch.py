@@ -32,10 +32,11 @@ async def patch(call: Call) -> Response:
     """Change one object, or its status; a writer in between makes us start again."""
     dry, validation = call.query.dry_run("PatchOptions"), call.query.field_validation("PatchOptions")
     media, change = await read_patch(call)
+    told = list(call.warnings)  # of the kind; those of the object are said anew with each attempt
     for attempt in range(ATTEMPTS_MAX):
         current = await call.api.store.get(call.served.stored, call.key)
         raw = changed(call, current.raw, media, change)
-        call.warnings.clear()
+        call.warnings[:] = told
         _check(call, raw, change, media, validation)
         check_uid(call, raw, current.uid)
         try:
