@@ -103,27 +103,28 @@ def an_archive(tmp: Path) -> Iterator[Story]:
 
 
 class LateFirst(LyingServer):
-    """Once it is told to, the first bytes of the body come after others that follow them, and after a journal
-    below `dest` has said so (where the disk refuses journals: after a second)."""
+    """Once it is told to, the first two pieces of the body come after others that follow them, the second one
+    after the first; each after a journal below `dest` has said so (or after a second)."""
 
-    late = False
+    late: frozenset[str] = frozenset()
     dest: Path | None = None
 
     def _send(self, peer: socket.socket, seen: Seen, piece: bytes, start: int) -> bool:
-        if self.late and start == 0:
-            self.late = False
+        which = {0: "first", len(piece): "second"}.get(start, "")  # pieces are of one size at the beginning
+        if which in self.late:
+            self.late -= {which}
             until(lambda: len(self.gets) >= 4)  # three connections: one came back for more
             if self.dest is not None:
                 with suppress(AssertionError):
-                    until(self._has_hole, seconds=1.0)
+                    until(lambda: self._has_hole(two=which == "second"), seconds=1.0)
         return super()._send(peer, seen, piece, start)
 
-    def _has_hole(self) -> bool:
+    def _has_hole(self, *, two: bool) -> bool:
+        """Whether a journal lacks the beginning, or (`two`) something between two ranges."""
         found = () if self.dest is None else self.dest.rglob("*.journal")
         entries = [journal.last(path.read_bytes()) for path in found]
-        return any(
-            next(iter(entry.done))[0] > 0 for entry in entries if entry is not None and entry.done.total
-        )
+        ranges = [list(entry.done) for entry in entries if entry is not None]
+        return any(len(done) > 1 if two else done and done[0][0] > 0 for done in ranges)
 
 
 @contextmanager
@@ -134,7 +135,7 @@ def three_connections(tmp: Path) -> Iterator[Story]:
 
         def prepare(dest: Path) -> None:
             server.seen.clear()
-            server.late, server.dest = True, dest
+            server.late, server.dest = frozenset({"first", "second"}), dest
 
         yield Story(lambda dest: _pull(server.url, dest, {}, THREE), {"model.bin": body}, {}, prepare)
 

@@ -121,10 +121,8 @@ def _begun(raw: Json, kind: type[Resource], look: Look) -> Json:
 
 def _also(finalizers: object, mine: str) -> object:
     """The finalizers, and mine. What is no list of names is left as it is, for validation to refuse."""
-    if not isinstance(finalizers or [], list):
-        return finalizers
-    held = list(finalizers or [])  # type: ignore[call-overload]
-    return held if mine in held else [*held, mine]
+    held = finalizers or []
+    return [*held, mine] if isinstance(held, list) and mine not in held else held
 
 
 def _select_own_pods(raw: Json) -> None:

@@ -23,7 +23,7 @@ HOT_BYTES = 512 * 1024  # a quarter of the second-level cache of today's server 
 
 
 class Hasher:
-    """One thread that takes the next bytes of any file that has some. `read_bytes` tells what was read
+    """One thread that takes the next bytes of any file that has some. `read_back` tells what was read
     back."""
 
     def __init__(self, board: Board, damaged: Path) -> None:
@@ -89,8 +89,8 @@ class Hasher:
         SHA-256 straight from a pool that is larger than the cache waits for memory at each page: 0.95 GB/s
         instead of 1.2. The copy runs at 10 GB/s. ctypes' lets other threads run meanwhile, a slice does not.
         """
-        whole = (ctypes.c_char * count).from_buffer(buffer)
-        first, own = ctypes.addressof(whole), memoryview(self._own)
+        head = ctypes.c_char.from_buffer(buffer)  # keeps the buffer where it is
+        first, own = ctypes.addressof(head), memoryview(self._own)
         for start in range(0, count, HOT_BYTES):
             size = min(HOT_BYTES, count - start)
             ctypes.memmove(self._own, first + start, size)
