@@ -84,7 +84,7 @@ async def run_backend(port: int, _: int) -> None:
 
 async def run_gateway(port: int, backend: int) -> None:
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    from forebay.gateway.serve import Gateway, collect_seldom
+    from forebay.gateway.serve import Gateway
     from tests.fakes.gateway_world import objects
     from tests.fakes.object_store import ObjectStore
 
@@ -92,7 +92,6 @@ async def run_gateway(port: int, backend: int) -> None:
     await store.put(*objects("m", ports=(backend,)))
     gateway = Gateway(store, log=sys.stdout)  # type: ignore[arg-type]
     await gateway.start(host="127.0.0.1", port=port)
-    collect_seldom()  # as the program does
     await asyncio.Event().wait()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import sys
 from typing import TextIO
@@ -84,20 +83,10 @@ class Gateway:
         return cut
 
 
-def collect_seldom() -> None:
-    """Look for reference cycles a hundred times less often: requests leave none, and looking for them is a
-    share of each request. What lives since the start is not looked at again. For a process that is a gateway.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(70_000, 20, 20)
-
-
 async def run_gateway(store: Store, *, host: str, port: int) -> None:
     """Serve until cancelled, then drain. Raises OSError when the address is taken."""
     gateway = Gateway(store)
     address = await gateway.start(host=host, port=port)
-    collect_seldom()
     _say("listening", host=address[0], port=address[1])
     try:
         await asyncio.Event().wait()
