@@ -137,7 +137,7 @@ def holes(tmp: Path) -> Iterator[CacheStory]:
         def prepare(root: Path) -> None:
             open_root(root)
             server.seen.clear()
-            server.late = True
+            server.late, server.dest = frozenset({"first", "second"}), root
 
         yield CacheStory(
             lambda root: pull(server.url, "a", root, {}, THREE), {"a": {"model.bin": body}}, {}, prepare
