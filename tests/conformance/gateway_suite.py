@@ -337,6 +337,9 @@ async def headers_of_one_hop_stay_and_those_of_the_path_are_added(world: World) 
     assert seen["x-forwarded-for"] == "10.9.8.7, 127.0.0.1" and seen["x-forwarded-host"] == "outer"
     assert answer.headers["x-request-id"] == seen["x-request-id"] == "mine"
     assert len((await client.get("/serving/ns/m/x")).headers["x-request-id"]) == 16
+    answer = await client.get("/serving/ns/m/hop")
+    assert not {"x-hop", "keep-alive", "connection"} & set(answer.headers)
+    assert answer.headers["x-stays"] == "1" and len(answer.headers["x-request-id"]) == 16
 
 
 # backends that fail
@@ -360,6 +363,8 @@ async def what_a_backend_does_not_finish_is_never_passed_off_as_whole(world: Wor
     client = await world.client()
     assert (await client.post("/serving/ns/m/garbage", b"x")).status == 502
     assert (await client.post("/serving/ns/m/die", b"x")).status == 502
+    assert (await client.post("/serving/ns/m/head-half", b"x")).status == 502
+    assert (await client.get("/serving/ns/m/head-half")).status == 502
     await client.send(b"GET /serving/ns/m/half HTTP/1.1\r\nHost: g\r\n\r\n")
     try:
         await client.answer()

@@ -60,6 +60,16 @@ class Server:
         if "/garbage" in path:
             writer.write(b"not http at all\r\n\r\n")
             return False
+        if "/head-half" in path:
+            writer.write(b"HTTP/1.1 200 OK\r\nX-One: 1\r\nX-Tw")
+            await writer.drain()
+            return False
+        if "/hop" in path:
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 9\r\n"
+                b"X-Request-Id: its own\r\nX-Stays: 1\r\nContent-Length: 2\r\n\r\n{}"
+            )
+            return True
         if "/half-error" in path:
             writer.write(b"HTTP/1.1 500 No\r\nContent-Length: 1000\r\n\r\nhalf")
             await writer.drain()

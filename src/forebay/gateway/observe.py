@@ -11,6 +11,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TextIO
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -186,12 +187,12 @@ def log_line(exchange: Exchange, key: Key, now: float) -> str:
     for mark in marks:
         spans.append((mark - before) * 1000 if mark else 0.0)
         before = mark or before
-    why = f',"why":{json.dumps(exchange.why)}' if exchange.why else ""
+    why = f',"why":{quoted(exchange.why)}' if exchange.why else ""
     address = exchange.backend_address
     backend = address if isinstance(address, str) else f"{address[0]}:{address[1]}" if address else ""
     return (
-        f'{{"log":"access","time":{now:.3f},"id":{json.dumps(request.id.decode("latin-1"))},'
-        f'"client":"{request.peer}","method":"{request.method.decode("latin-1")}","path":{json.dumps(request.path)},'
+        f'{{"log":"access","time":{now:.3f},"id":{quoted(request.id.decode("latin-1"))},'
+        f'"client":"{request.peer}","method":"{request.method.decode("latin-1")}","path":{quoted(request.path)},'
         f'"service":"{key if key.name else ""}","backend":"{backend}","status":{exchange.status},'
         f'"attempts":{exchange.attempts},"bytes_in":{exchange.request_bytes},"bytes_out":{exchange.response_bytes},'
         f'"route_ms":{spans[0]:.3f},"wait_ms":{spans[1]:.3f},"connect_ms":{spans[2]:.3f},"first_byte_ms":{spans[3]:.3f},'

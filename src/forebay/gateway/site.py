@@ -37,6 +37,7 @@ class GatewaySite:
         self.done = done
         self._ready = ready
         self._metrics = metrics
+        self._model_field = NeedField("model", self._by_model)
 
     def take(self, table: RouteTable) -> None:
         """Go over to a newer table; requests in flight keep what they have."""
@@ -66,7 +67,7 @@ class GatewaySite:
                 return self._forward(self.table.routes[key], request.target)
         path = request.path
         if path in _BY_BODY and request.method == b"POST" and request.has_body:
-            return NeedField("model", self._by_model)
+            return self._model_field
         serving = _SERVING.match(path)
         if serving:
             return self._by_path(request, Key(serving[1], serving[2]), serving.end())
@@ -118,7 +119,7 @@ class GatewaySite:
             return self.error(request, 404, f"nothing answers {request.method.decode()} {path} here")
         if not request.has_body:
             return self.error(request, 400, "the request has no body, so its model is not known")
-        return NeedField("model", self._by_model)
+        return self._model_field
 
     def _by_model(self, request: Request, model: str | None, reason: str) -> Reply | Forward:
         if model is None:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
+from forebay.kit.http1 import head
 from forebay.kit.http1.messages import Headers
 
 if TYPE_CHECKING:
     from forebay.kit.http1.exchange import Exchange
 
+_READ = head.HOP | {b"content-length", b"x-request-id"}
 Address = tuple[str, int] | str  # host and port, or the path of a unix socket
 
 
@@ -72,8 +74,8 @@ class BackendConnection(asyncio.Protocol):
     """Reads responses, one at a time, and hands their parts to the exchange that owns the connection."""
 
     __slots__ = (
-        "_parser", "_paused", "alive", "backend", "chunked", "ended", "exchange", "fresh", "headers",
-        "idle_since", "keep", "length", "reason", "transport",
+        "_nominated", "_parser", "_paused", "alive", "backend", "chunked", "ended", "exchange", "fresh",
+        "headers", "idle_since", "keep", "length", "reason", "transport",
     )  # fmt: skip
 
     def __init__(self, backend: Backend) -> None:
@@ -89,10 +91,11 @@ class BackendConnection(asyncio.Protocol):
         self._reset()
 
     def _reset(self) -> None:
-        self.headers: Headers = []
+        self.headers: Headers = []  # those that are passed on
         self.reason = b""
         self.length = -1
         self.chunked = False
+        self._nominated = frozenset[bytes]()
 
     # the transport's side
 
@@ -128,7 +131,7 @@ class BackendConnection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             return
-        if self.headers and not self.chunked and self.length < 0:
+        if exchange.t_first and not self.chunked and self.length < 0:
             exchange.flush(ended=True)  # such a body ends with the connection (RFC 9112, 6.3)
             exchange.response_end(reusable=False)
         else:
@@ -154,12 +157,16 @@ class BackendConnection(asyncio.Protocol):
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
         lower = name.lower()
-        if lower == b"content-length":
+        if lower not in _READ:
+            self.headers.append((name, value))
+        elif lower == b"content-length":
             self.length = int(value)
+            self.headers.append((name, value))
         elif lower == b"transfer-encoding":
             self.chunked = True
+        elif lower == b"connection":
+            self._nominated |= head.nominated_by(value)
 
     def on_headers_complete(self) -> None:
         exchange = self.exchange
@@ -170,6 +177,8 @@ class BackendConnection(asyncio.Protocol):
                 self.abort()
             return
         self.fresh = False
+        if self._nominated:
+            self.headers = head.without(self._nominated, self.headers)
         exchange.response_head(status, self)
         if exchange.request.method == b"HEAD":  # the parser would wait for a body that never comes
             self.ended, self.keep = True, False

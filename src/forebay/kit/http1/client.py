@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import time
 from collections import deque
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 LINGER_S = 2.0
+_ids = map(f"{secrets.token_hex(4)}%08x".__mod__, itertools.count())  # a random name is a system call each
 
 
 class ClientConnection(asyncio.Protocol):
@@ -128,7 +130,7 @@ class ClientConnection(asyncio.Protocol):
             self._refused = self._refused or refusal
             return
         if not request.id:
-            request.id = secrets.token_hex(8).encode()
+            request.id = next(_ids).encode()
         exchange = Exchange(self, request, self._proxy)
         exchange.keep_alive = self._parser.should_keep_alive()
         self._incoming = exchange
@@ -143,8 +145,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _judge(self, request: Request, version: str) -> tuple[int, str] | None:
         limits = self._proxy.limits
-        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
-        if size > limits.head_max or len(self._headers) > limits.headers_max:
+        count = len(self._headers)
+        size = len(self._url) + sum(map(len, itertools.chain.from_iterable(self._headers))) + 4 * count
+        if size > limits.head_max or count > limits.headers_max:
             return 431, "the request's head is too large"
         if version not in ("1.0", "1.1"):
             return 505, "HTTP/1.1 is spoken here"

@@ -13,7 +13,7 @@ import re
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _NEST = re.compile(rb'["{}\[\]]')
 _SCALAR_END = re.compile(rb"[,}\]\s]")
-_FAST = re.compile(rb'\s*\{\s*"([a-z_]+)"\s*:\s*("[^"\\\x00-\x1f]*")')
+_FAST = re.compile(rb'\s*\{\s*"([a-z_]+)"\s*:\s*"([^"\\\x00-\x1f]*)"')  # nothing in it to be decoded
 
 
 class Outcome(enum.Enum):
@@ -47,9 +47,11 @@ class FieldFinder:
         """Take the next bytes of the object."""
         first = not self.body
         self.body += piece
-        if first and (hit := _FAST.match(piece)) and hit[1].decode() == self._name:
-            return self._found(hit.start(2), hit.end(2))
         try:
+            if first and (hit := _FAST.match(piece)) and hit[1] == self._name.encode():
+                self.value = hit[2].decode()
+                self.start, self.end = hit.start(2) - 1, hit.end(2) + 1
+                return Outcome.FOUND
             while True:
                 outcome = self._mode(self)
                 if outcome is not None:

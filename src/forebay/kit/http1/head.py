@@ -12,23 +12,32 @@ HOP = frozenset({
     b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
     b"proxy-authenticate",
 })  # fmt: skip
-_NOT_FORWARDED = HOP | {b"expect", b"x-request-id", b"x-forwarded-for", b"content-length"}
+_READ = HOP | {b"host", b"expect", b"x-request-id", b"x-forwarded-for", b"content-length"}  # of a request
+_NEVER_NOMINATED = frozenset(
+    {b"host", b"authorization", b"content-type", b"content-length", b"close", b"keep-alive"}
+)
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def read_request(request: Request) -> tuple[int, str] | None:
-    """Fill in what the headers say. Returns (status, message) when the request must be refused.
+    """Fill in what the headers say, and which of them are passed on. Returns (status, message) when the
+    request must be refused.
 
     The parser has refused already: both Content-Length and Transfer-Encoding, repeated or signed lengths,
     folded lines, bare CR or LF, other transfer codings.
     """
-    hosts = 0
-    for name, value in request.headers:
-        lower = name.lower()
+    hosts, passed, nominated = 0, request.passed, frozenset[bytes]()
+    for header in request.headers:
+        lower = header[0].lower()
+        if lower not in _READ:  # most of them
+            passed.append(header)
+            continue
+        value = header[1]
         if lower == b"host":
             hosts += 1
             request.host = value.lower()
+            passed.append(header)
         elif lower == b"content-length":
             request.content_length = int(value)
         elif lower == b"transfer-encoding":
@@ -41,8 +50,14 @@ def read_request(request: Request) -> tuple[int, str] | None:
             request.expects = True
         elif lower == b"x-request-id":
             request.id = value[:128]
+        elif lower == b"x-forwarded-for":
+            request.forwarded += value + b", "
         elif lower == b"upgrade":
             request.upgrade = value.lower()
+        elif lower == b"connection":
+            nominated |= nominated_by(value)
+    if nominated:
+        request.passed = without(nominated, passed)
     return _read_target(request, hosts)
 
 
@@ -64,29 +79,22 @@ def _read_target(request: Request, hosts: int) -> tuple[int, str] | None:
     return 400, "the request target must be a path"
 
 
-def _nominated(headers: Headers) -> frozenset[bytes]:
+def nominated_by(connection: bytes) -> frozenset[bytes]:
     """Headers that a Connection header declares to be for this hop only (RFC 9110, 7.6.1)."""
-    named: set[bytes] = set()
-    for name, value in headers:
-        if len(name) == 10 and name.lower() == b"connection":
-            named.update(part.strip().lower() for part in value.split(b","))
-    named -= {b"host", b"authorization", b"content-type", b"content-length", b"close", b"keep-alive"}
-    return frozenset(named)
+    return frozenset(part.strip().lower() for part in connection.split(b",")) - _NEVER_NOMINATED
+
+
+def without(names: frozenset[bytes], headers: Headers) -> Headers:
+    """The headers but those of these names, which are in lower case."""
+    return [header for header in headers if header[0].lower() not in names]
 
 
 def request_head(request: Request, target: bytes, body_length: int, proto: bytes) -> bytes:
     """The head as the backend gets it; `body_length` counts only when the body is not chunked."""
-    drop = _nominated(request.headers)
     lines = [request.method + b" " + target + b" HTTP/1.1"]
-    forwarded = b""
-    for name, value in request.headers:
-        lower = name.lower()
-        if lower == b"x-forwarded-for":
-            forwarded = value + b", " if not forwarded else forwarded + value + b", "
-        elif lower not in _NOT_FORWARDED and lower not in drop:
-            lines.append(name + b": " + value)
+    lines += [name + b": " + value for name, value in request.passed]
     lines.append(b"X-Request-Id: " + request.id)
-    lines.append(b"X-Forwarded-For: " + forwarded + request.peer.encode())
+    lines.append(b"X-Forwarded-For: " + request.forwarded + request.peer.encode())
     if proto:
         lines.append(b"X-Forwarded-Proto: " + proto)
         lines.append(b"X-Forwarded-Host: " + request.host)
@@ -100,12 +108,8 @@ def request_head(request: Request, target: bytes, body_length: int, proto: bytes
 
 def response_head(status: int, reason: bytes, headers: Headers, extra: bytes) -> bytes:
     """The head as the client gets it; `extra` is whole lines, each with its line end."""
-    drop = _nominated(headers)
     lines = [b"HTTP/1.1 %d %s" % (status, reason)]
-    for name, value in headers:
-        lower = name.lower()
-        if lower not in HOP and lower not in drop and lower != b"x-request-id":
-            lines.append(name + b": " + value)
+    lines += [name + b": " + value for name, value in headers]
     return b"\r\n".join(lines) + b"\r\n" + extra + b"\r\n"
 
 

@@ -35,18 +35,19 @@ class Limits:
 
 
 class Request:
-    """The head of one request, as it was received."""
+    """The head of one request, as it was received; `passed` are the headers that a backend gets, too."""
 
     __slots__ = (
-        "_path", "chunked", "content_length", "expects", "headers", "host", "id", "method", "minor",
-        "peer", "target",
-        "upgrade",
+        "_path", "chunked", "content_length", "expects", "forwarded", "headers", "host", "id", "method",
+        "minor", "passed", "peer", "target", "upgrade",
     )  # fmt: skip
 
     def __init__(self, *, method: bytes, target: bytes, headers: Headers, minor: int, peer: str) -> None:
         self.method = method
         self.target = target
         self.headers = headers
+        self.passed: Headers = []
+        self.forwarded = b""  # whom it came from before, each with a comma
         self.minor = minor
         self.peer = peer
         self.host = b""
@@ -89,7 +90,7 @@ class Rewrite(Protocol):
         """The rest, when the backend's body is complete."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: there is one per request, and freezing costs as much as the rest of it
 class Forward:
     """Send it to one of a group's backends, as `target`.
 
