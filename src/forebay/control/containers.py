@@ -15,9 +15,7 @@ from forebay.api.meta import Json
 
 DOWNLOAD_JOB = "localModelDownloadJob"
 INIT_CONTAINER = "initContainer"
-SHARE_CREDENTIALS = (
-    "forebay.dev/namespaced-credentials"  # "allow": tenants' caches may use this one's Secrets
-)
+SHARE_CREDENTIALS = "forebay.dev/namespaced-credentials"  # "allow": tenants' caches may use its Secrets
 
 _OURS = re.compile(r"(?:[\w.-]+(?::\d+)?/)*(?:kserve/storage-initializer|forebay/[\w.-]+)(?:[:@].*)?")
 

@@ -47,9 +47,8 @@ class Sources:
 
     account: str = ""  # name of the ServiceAccount that was asked for
     found_account: ServiceAccount | None = None
-    secrets: Mapping[str, Secret] = field(
-        default_factory=dict
-    )  # those the account names, and the storage secret
+    # those the account names, and the storage secret
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
     storage_key: str | None = None  # spec.storage.key
     parameters: Mapping[str, str] = field(default_factory=dict)  # spec.storage.parameters
     secret_name: str = ""  # one Secret that the user named outright (annotation)

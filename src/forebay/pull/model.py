@@ -111,9 +111,8 @@ class Report:
     retries: int = 0
     verification_failures: int = 0
     bytes_read_back: int = 0  # written before their turn, read again for hashing
-    notes: list[str] = field(
-        default_factory=list
-    )  # what a person should know: who was avoided, what fell back
+    # what a person should know: who was avoided, what fell back
+    notes: list[str] = field(default_factory=list)
 
     @property
     def bytes_network(self) -> int:

@@ -55,9 +55,7 @@ class Database:
         Raises Damaged (no database, or not of ours), Invalid (of a newer Forebay), Exhausted, Unavailable.
         """
         try:
-            with suppress(
-                OSError
-            ):  # it holds Secrets: for its owner's eyes only; SQLite's own files do as it does
+            with suppress(OSError):  # it holds Secrets: for its owner only; SQLite's own files do as it does
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
                 self.path.chmod(0o600)
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)

@@ -214,9 +214,8 @@ class SqliteStore:
                 return new
             if stays:
                 return batch.put(kind, new, "MODIFIED", text)
-            if kind is Pod and not old["metadata"].get(
-                "deletionTimestamp"
-            ):  # watchers of pods expect both steps
+            # watchers of pods expect both steps
+            if kind is Pod and not old["metadata"].get("deletionTimestamp"):
                 batch.put(kind, new, "MODIFIED", text)
             return batch.put(kind, new, "DELETED", text)
 

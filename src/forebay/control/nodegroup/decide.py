@@ -17,9 +17,8 @@ from forebay.control.config import Settings
 from forebay.control.volumes import group_terms, root_path
 from forebay.control.when import rfc3339
 
-TEMPLATE_NOTE = (
-    "forebay.dev/template"  # hash of the template we wrote, so that a server's defaults are no difference
-)
+# hash of the template we wrote, so that a server's defaults are no difference
+TEMPLATE_NOTE = "forebay.dev/template"
 AGENT_ACCOUNT = "forebay-node"
 HEALTH = {"path": "/healthz", "port": "metrics"}
 

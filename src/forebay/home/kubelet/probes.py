@@ -100,9 +100,8 @@ def attempt_of(
     if probe.get("httpGet"):
         action = probe["httpGet"]
         return lambda: http_get(action, real_port(container, action["port"], ports), timeout_s)
-    action = (
-        probe.get("tcpSocket") or probe.get("grpc") or {}
-    )  # gRPC: that the port accepts is all we look at
+    # gRPC: that the port accepts is all we look at
+    action = probe.get("tcpSocket") or probe.get("grpc") or {}
     return lambda: _tcp(real_port(container, action.get("port", 0), ports), timeout_s)
 
 

@@ -118,9 +118,8 @@ class BackendConnection(asyncio.Protocol):
             return
         if self.exchange is exchange:
             exchange.flush(ended=self.ended)
-            if (
-                self.ended
-            ):  # only now: what follows a whole response in the same read must not reach the next one
+            # Only now: what follows a whole response in the same read must not reach the next one.
+            if self.ended:
                 exchange.response_end(reusable=self.keep)
 
     def eof_received(self) -> bool:

@@ -28,8 +28,8 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_closing", "_current", "_head_bytes", "_headers", "_in_head", "_incoming", "_lingering",
-        "_parser", "_paused",
-        "_proxy", "_queue", "_refused", "_restart", "_url", "keep_alive", "peer", "since", "transport",
+        "_parser", "_paused", "_proxy", "_queue", "_refused", "_restart", "_url", "keep_alive", "peer",
+        "since", "transport",
     )  # fmt: skip
 
     def __init__(self, proxy: ProxyServer) -> None:
@@ -162,8 +162,7 @@ class ClientConnection(asyncio.Protocol):
         if request.method == b"CONNECT" or not request.upgrade.startswith(b"h2c"):
             return 501, "upgrades and tunnels are not supported; use plain HTTP/1.1"
         # HTTP/2 is an offer that may be ignored (RFC 9110, 7.8). The parser stops after this head, body or
-        # not;
-        # a new one reads the same message again without the offer.
+        # not; a new one reads the same message again without the offer.
         lines = [request.method + b" " + self._url + b" HTTP/1.1"]
         for name, value in self._headers:
             if name.lower() not in (b"upgrade", b"connection", b"http2-settings"):

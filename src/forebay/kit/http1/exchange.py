@@ -32,8 +32,8 @@ class Exchange:
     __slots__ = (
         "_chunk_out", "_deadline", "_error", "_field", "_finder", "_held", "_held_bytes", "_out", "_passage",
         "_proxy", "_rewrite", "_whole", "client", "ended", "keep_alive", "request", "request_bytes",
-        "request_complete", "response_bytes", "status", "t_body", "t_connected", "t_end",
-        "t_first", "t_routed", "t_start", "t_wait", "why",
+        "request_complete", "response_bytes", "status", "t_body", "t_connected", "t_end", "t_first",
+        "t_routed", "t_start", "t_wait", "why",
     )  # fmt: skip
 
     def __init__(self, client: ClientConnection, request: Request, proxy: ProxyServer) -> None:
@@ -380,6 +380,5 @@ class Exchange:
         self._held = []
         self._field = self._finder = self._whole = self._rewrite = None
         self._proxy.site.done(self)
-        self._passage = (
-            None  # they name each other; without this each request would be work for the cycle collector
-        )
+        # They name each other; without this each request would be work for the cycle collector.
+        self._passage = None

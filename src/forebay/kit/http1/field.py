@@ -152,8 +152,7 @@ class FieldFinder:
         end = self._string_end(self._pos)
         if end == -1:
             # Everything up to here is inside the string; look again only at a closing quote that is still
-            # to come.
-            # A trailing run of backslashes is looked back at from that quote, so it may be passed now.
+            # to come. A trailing run of backslashes is looked back at from that quote, so it may be passed.
             self._pos = len(self.body)
             return Outcome.MORE
         self._pos = end

@@ -68,10 +68,7 @@ def _read_target(request: Request, hosts: int) -> tuple[int, str] | None:
     if target[:1] == b"/":
         return None
     scheme, mark, rest = target.partition(b"://")
-    if mark and scheme.lower() in (
-        b"http",
-        b"https",
-    ):  # absolute form: its authority wins over Host (RFC 9112, 3.2.2)
+    if mark and scheme.lower() in (b"http", b"https"):  # its authority wins over Host (RFC 9112, 3.2.2)
         authority, slash, path = rest.partition(b"/")
         request.host = authority.lower()
         request.target = slash + path if slash else b"/"

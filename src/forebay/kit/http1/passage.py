@@ -29,8 +29,7 @@ class Passage:
 
     __slots__ = (
         "_body", "_body_bytes", "_exchange", "_growth", "_last_error", "_proxy", "_refusals",
-        "_replayable", "_sends",
-        "_task", "_timer", "_tried", "backend", "connection", "forward",
+        "_replayable", "_sends", "_task", "_timer", "_tried", "backend", "connection", "forward",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, proxy: ProxyServer, forward: Forward) -> None:
@@ -86,10 +85,9 @@ class Passage:
         backend.in_flight += 1
         replay_max = self._proxy.limits.replay_max
         kept = None
+        # Never for what cannot be sent twice: a kept connection may close at any time.
         if self._body_bytes <= replay_max and self._exchange.request.content_length <= replay_max:
-            kept = (
-                backend.take()
-            )  # never for what cannot be sent twice: a kept connection may close at any time
+            kept = backend.take()
         if kept is not None:
             self._send(kept)
         else:
@@ -211,8 +209,7 @@ class Passage:
         self._leave_backend()
         again = self._replayable and self._sends < SENDS_MAX
         # A kept connection that closes tells nothing about this request. A new one might: the request may
-        # be what
-        # ended the backend, so one that changes something is sent once more at most.
+        # be what ended the backend, so one that changes something is sent once more at most.
         if connection.fresh:
             again = again and (self._sends < 2 or self._exchange.request.method in _IDEMPOTENT)
             self._tried.add(backend.address)
