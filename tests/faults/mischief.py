@@ -62,7 +62,7 @@ class SlyHub(Hub):
         """One request a connection. Little waits in the kernel, so that what counts as sent was received."""
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE)
         with peer, contextlib.suppress(OSError):
-            head = _head(peer)
+            head = read_head(peer)
             if not head:
                 return
             if self.mischief.ignore_range:
@@ -73,7 +73,7 @@ class SlyHub(Hub):
                 self._pass_on(peer, origin)
 
     def _pass_on(self, peer: socket.socket, origin: socket.socket) -> None:
-        head = _head(origin)
+        head = read_head(origin)
         peer.sendall(head[:-4] + b"\r\nConnection: close\r\n\r\n")
         told = re.search(rb"(?i)content-range: bytes (\d+)-", head)
         at = int(told[1]) if told else 0
@@ -90,7 +90,7 @@ class SlyHub(Hub):
                 time.sleep(len(piece) / self.mischief.rate_bytes_s)
 
 
-def _head(sock: socket.socket) -> bytes:
+def read_head(sock: socket.socket) -> bytes:
     """A message's head, byte by byte, so that nothing of its body is taken."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):

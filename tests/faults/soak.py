@@ -26,6 +26,7 @@ from pathlib import Path
 
 from tests.conformance.origins import Origin, http_origin, hub_origin, s3_origin
 from tests.fakes.cache_promises import assert_promises, shown
+from tests.faults.mischief import read_head
 from tests.faults.small_models import published, sha256
 
 from forebay.cache import manifests, open_root, reservations, views
@@ -71,7 +72,7 @@ class Liar:
 
     def _serve(self, peer: socket.socket) -> None:
         with peer, contextlib.suppress(OSError):
-            asked = _head(peer)
+            asked = read_head(peer)
             lie = "none" if self.honest or not asked.startswith(b"GET ") else self.rng.choice(LIES)
             if lie == "busy":
                 peer.sendall(
@@ -86,7 +87,7 @@ class Liar:
                 self._pass_on(peer, far, lie)
 
     def _pass_on(self, peer: socket.socket, far: socket.socket, lie: str) -> None:
-        head = _head(far).replace(b":%d/" % self.origin, b":%d/" % self.port)
+        head = read_head(far).replace(b":%d/" % self.origin, b":%d/" % self.port)
         length = re.search(rb"(?i)content-length: (\d+)", head)
         large = length is not None and int(length[1]) > PIECE and head[9:10] == b"2"
         if not large or (lie == "flip" and not self.may_flip):
@@ -109,16 +110,6 @@ class Liar:
             peer.sendall(piece)
             at += len(piece)
             time.sleep(len(piece) / 8e6)
-
-
-def _head(sock: socket.socket) -> bytes:
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        got = sock.recv(1)
-        if not got:
-            return b""
-        head += got
-    return head
 
 
 @dataclass

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from tests.bench.home_probe import Api
 from tests.seeds.world import FOREBAY, ROOT, HomeUnderTest, eventually, facts_of, home, start
-from tests.service.kubectl import find_kubectl
+from tests.service.kubectl import needs_kubectl
 
 SIZE = "24m"
 MAPS = "/api/v1/namespaces/default/configmaps"
 pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own is for root only"),
-    pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
+    needs_kubectl,
 ]
 
 

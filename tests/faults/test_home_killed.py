@@ -21,7 +21,7 @@ from tests.seeds.world import (
     put_model,
     start,
 )
-from tests.service.kubectl import find_kubectl
+from tests.service.kubectl import needs_kubectl
 
 from forebay.cli import smollm2
 
@@ -31,7 +31,7 @@ CHAT = "acme/chat"
 NODE = Path("nodes/forebay/root/models")
 pytestmark = [
     pytest.mark.timeout(240),
-    pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
+    needs_kubectl,
 ]
 
 

@@ -14,14 +14,14 @@ import pytest
 from tests.faults.mischief import SlyHub, sly_hub
 from tests.seeds.objects import cache, downloader, node_group
 from tests.seeds.world import HomeUnderTest, eventually, home, put_file
-from tests.service.kubectl import find_kubectl
+from tests.service.kubectl import needs_kubectl
 
 SIZE, LARGE = 48 << 20, 250 << 20
 LOST_MAX = 56 << 20  # blocks that were being filled, and what the kernel held: 1.5 % of 4 GB
 MODELS = ("killed", "flipped", "stalled", "deaf", "wide")
 pytestmark = [
     pytest.mark.timeout(180),
-    pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
+    needs_kubectl,
 ]
 
 

@@ -14,14 +14,14 @@ import pytest
 from tests.fakes.plain_user import plain_user
 from tests.seeds.objects import thing
 from tests.seeds.world import FOREBAY, ROOT, eventually, home, start
-from tests.service.kubectl import find_kubectl
+from tests.service.kubectl import needs_kubectl
 
 from forebay.home.kubelet.processes import POD_DIR
 
 FREE = ("--api-port", "0", "--gateway-port", "0")
 pytestmark = [
     pytest.mark.timeout(120),
-    pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
+    needs_kubectl,
 ]
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from forebay.cli import smollm2
 from tests.seeds.world import HomeUnderTest, Hub, eventually, home, hub, put_model
-from tests.service.kubectl import find_kubectl
+from tests.service.kubectl import needs_kubectl
 
 GUIDE = Path(__file__).parent / "guide"
 REPO = "meta-llama/meta-llama-3-8b-instruct"
@@ -24,7 +24,7 @@ UP = (
 )  # fmt: skip
 pytestmark = [
     pytest.mark.timeout(300),
-    pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
+    needs_kubectl,
 ]
 
 

@@ -16,14 +16,14 @@ import pytest
 from forebay.cli import smollm2
 from tests.seeds.objects import cache, downloader, node_group, secret, service, thing
 from tests.seeds.world import HomeUnderTest, Hub, eventually, home, hub, put_file, put_model
-from tests.service.kubectl import find_kubectl
+from tests.service.kubectl import needs_kubectl
 
 JOBS = "kserve-localmodel-jobs"
 NODES = ("rack", "rack2", "rack3")
 TOKEN, OPEN, GATED, LATE = "t-right", "acme/Small-1", "acme/secret-2", "acme/late"
 pytestmark = [
     pytest.mark.timeout(240),
-    pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
+    needs_kubectl,
 ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.seeds.world import HomeUnderTest, eventually, home
-from tests.service.kubectl import each_kubectl, find_kubectl
+from tests.service.kubectl import each_kubectl, needs_kubectl
 
 PROCESSES = "is not supported by this server: its pods are groups of processes on this machine"
 TWO_MAPS = """
@@ -28,7 +28,7 @@ data: {a: "2"}
 """
 pytestmark = [
     pytest.mark.timeout(120),
-    pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
+    needs_kubectl,
 ]
 
 

@@ -11,11 +11,11 @@ import pytest
 from forebay.cli.models import objects_for
 from tests.fakes.tiny_llama import Shape, write_folder
 from tests.seeds.world import eventually, home, hub
-from tests.service.kubectl import find_kubectl
+from tests.service.kubectl import needs_kubectl
 
 pytestmark = [
     pytest.mark.timeout(180),
-    pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
+    needs_kubectl,
 ]
 URI = "hf://acme/tiny-llama"
 

@@ -39,6 +39,11 @@ def find_kubectl() -> str | None:
     return next(iter(find_kubectls()), None)
 
 
+needs_kubectl = pytest.mark.skipif(
+    find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"
+)
+
+
 def each_kubectl() -> list[str]:
     """The newest and the oldest, for tests that talk to the server in ways that changed between the two."""
     found = find_kubectls()

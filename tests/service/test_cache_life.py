@@ -14,13 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.seeds.objects import cache, downloader, node_group, secret, service, thing
 from tests.seeds.world import FOREBAY, ROOT, HomeUnderTest, Hub, eventually, home, hub, put_file
-from tests.service.kubectl import find_kubectl
+from tests.service.kubectl import needs_kubectl
 
 JOBS, NODES, TOKEN = "kserve-localmodel-jobs", ("rack", "rack2"), "t-right"
 SMALL, BIG = 2_000_000, 30 << 20
 pytestmark = [
     pytest.mark.timeout(240),
-    pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
+    needs_kubectl,
 ]
 
 

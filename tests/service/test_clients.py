@@ -11,7 +11,7 @@ from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
 from tests.seeds.objects import cache, downloader, node_group, service
 from tests.seeds.world import HomeUnderTest, Hub, eventually, home, hub, put_model
-from tests.service.kubectl import find_kubectl
+from tests.service.kubectl import needs_kubectl
 
 from forebay.cli import smollm2
 
@@ -19,7 +19,7 @@ REPO = "acme/chat"
 GROUP, V1, ALPHA = "serving.kserve.io", "v1beta1", "v1alpha1"
 pytestmark = [
     pytest.mark.timeout(180),
-    pytest.mark.skipif(find_kubectl() is None, reason="no kubectl on this machine; KUBECTL names one"),
+    needs_kubectl,
 ]
 
 

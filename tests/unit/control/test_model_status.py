@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.fakes.serving_world import World, condition
 from tests.unit.control.test_caches import CACHE, NAMESPACED, URI
-from tests.unit.control.test_services import SERVICE, prepared, served, the_service
+from tests.unit.control.test_services import SERVICE, a_pod, prepared, served, the_service
 
 from forebay.api import kinds
 from forebay.api.meta import Key
@@ -16,16 +16,6 @@ from forebay.store.protocol import edit_status
 
 pytestmark = pytest.mark.anyio
 ENDED = {"exitCode": 3, "message": "no such model\n", "finishedAt": "2026-01-31T12:00:00Z"}
-
-
-async def a_pod(world: World) -> None:
-    pod = kinds.Pod.new(
-        "p",
-        "default",
-        labels={"serving.kserve.io/inferenceservice": "svc"},
-        spec={"containers": [{"name": "kserve-container", "image": "x"}]},
-    )
-    await world.store.create(pod)
 
 
 async def told(world: World, **status: Any) -> Any:

@@ -61,6 +61,17 @@ async def pods_of(world: World, name: str = "svc", namespace: str = "default") -
     return deployment.spec["template"]["spec"]
 
 
+async def a_pod(world: World) -> None:
+    """A pod of the service, of which nothing is known yet."""
+    pod = kinds.Pod.new(
+        "p",
+        "default",
+        labels={"serving.kserve.io/inferenceservice": "svc"},
+        spec={"containers": [{"name": "kserve-container", "image": "x"}]},
+    )
+    await world.store.create(pod)
+
+
 async def the_service(world: World, name: str = "svc") -> Any:
     return await world.get(kinds.InferenceService, name, "default")
 
@@ -366,13 +377,7 @@ async def test_the_status_follows_the_pods(tmp_path: Path) -> None:
         service = await the_service(world)
         assert service.status["modelStatus"]["states"]["targetModelState"] == "Pending"
         assert service.status["clusterServingRuntimeName"] == "kserve-huggingfaceserver"
-        pod = kinds.Pod.new(
-            "p",
-            "default",
-            labels={"serving.kserve.io/inferenceservice": "svc"},
-            spec={"containers": [{"name": "kserve-container", "image": "x"}]},
-        )
-        await world.store.create(pod)
+        await a_pod(world)
 
         async def now(status: dict[str, Any]) -> Any:
             await edit_status(
@@ -537,13 +542,7 @@ async def test_a_service_applied_together_with_its_cache_finds_it_but_a_download
     async with World(tmp_path) as world:
         await prepared(world, cached=False)
         await served(world)
-        pod = kinds.Pod.new(
-            "p",
-            "default",
-            labels={"serving.kserve.io/inferenceservice": "svc"},
-            spec={"containers": [{"name": "kserve-container", "image": "x"}]},
-        )
-        await world.store.create(pod)
+        await a_pod(world)
         state = {"running": {"startedAt": "2026-01-31T12:00:00Z"}}
         running = {"initContainerStatuses": [{"name": "storage-initializer", "state": state}]}
         await edit_status(world.store, kinds.Pod, Key("default", "p"), lambda i: i.raw.update(status=running))
