@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx2 as httpx
 import yaml
@@ -57,7 +58,7 @@ class KubeStore:
         await self._client.aclose()
 
     async def get(self, kind: type[T], key: Key) -> T:
-        return kind(await self._ask("GET", path_of(kind, key.namespace, key.name)))
+        return kind(await self._ask("GET", object_path(kind, key)))
 
     async def list(self, kind: type[T], where: Where = EVERYWHERE) -> Page[T]:
         params = {**_selectors(where), "limit": str(PAGE_ITEMS)}
@@ -76,14 +77,12 @@ class KubeStore:
 
     async def update(self, item: T, *, dry_run: bool = False, strict: bool = False) -> T:
         kind, params = type(item), _write_params(dry_run, strict)
-        path = path_of(kind, item.namespace, item.name)
+        path = object_path(kind, item.key)
         return kind(await self._ask("PUT", path, params=params, body=item.raw))
 
     async def update_status(self, item: T) -> T:
         kind = type(item)
-        return kind(
-            await self._ask("PUT", path_of(kind, item.namespace, item.name) + "/status", body=item.raw)
-        )
+        return kind(await self._ask("PUT", object_path(kind, item.key) + "/status", body=item.raw))
 
     async def delete(
         self,
@@ -99,7 +98,7 @@ class KubeStore:
             options["preconditions"] = {"uid": uid}
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
-        await self._ask("DELETE", path_of(kind, key.namespace, key.name), body=options)
+        await self._ask("DELETE", object_path(kind, key), body=options)
 
     async def watch(self, kind: type[T], where: Where = EVERYWHERE, *, since: str) -> AsyncIterator[Event[T]]:
         at = since
@@ -190,7 +189,7 @@ class KubeStore:
         params = {"follow": str(follow).lower(), "previous": str(previous).lower()}
         params |= {"container": container} if container else {}
         params |= {"tailLines": str(tail)} if tail is not None else {}
-        path = path_of(Pod, key.namespace, key.name) + "/log"
+        path = object_path(Pod, key) + "/log"
         timeout = httpx.Timeout(10.0, read=None)
         try:
             async with self._client.stream("GET", path, params=params, timeout=timeout) as answer:
@@ -203,10 +202,27 @@ class KubeStore:
 
 
 def path_of(kind: type[Resource], namespace: str = "", name: str = "") -> str:
-    """URL path of a collection or an object."""
+    """URL path of a collection or an object. Raises Invalid for words that would lead elsewhere."""
     root = f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.api_version}"
-    inside = f"/namespaces/{namespace}" if namespace and kind.namespaced else ""
-    return f"{root}{inside}/{kind.plural}" + (f"/{name}" if name else "")
+    inside = f"/namespaces/{_segment(namespace)}" if namespace and kind.namespaced else ""
+    return f"{root}{inside}/{kind.plural}" + (f"/{_segment(name)}" if name else "")
+
+
+def object_path(kind: type[Resource], key: Key) -> str:
+    """URL path of one object; without a name it would be the whole collection's. Raises Invalid."""
+    if not key.name or (kind.namespaced and not key.namespace):
+        lacking = "namespace" if key.name else "name"
+        raise Invalid(f"{kind.singular} {key}: no {lacking} was given")
+    return path_of(kind, key.namespace, key.name)
+
+
+def _segment(word: str) -> str:
+    """One part of a path. `..` would be the folder above, and a deletion of it that of a namespace: Kubernetes'
+    own client refuses the same words (k8s.io/apimachinery api/validation/path)."""
+    bad = word if word in (".", "..") else next((sign for sign in "/%" if sign in word), "")
+    if bad:
+        raise Invalid(f"{word!r} is no name: it may not {'be' if bad == word else 'contain'} {bad!r}")
+    return quote(word, safe=":")
 
 
 def as_error(code: int, status: Json) -> ForebayError:
