@@ -224,7 +224,13 @@ def programs() -> Programs:
 
 
 def _logging() -> None:
-    level = os.environ.get("FOREBAY_LOG", "INFO").upper()
+    level = (os.environ.get("FOREBAY_LOG") or "INFO").upper()
+    if level not in logging.getLevelNamesMapping():
+        print(
+            f"Error: FOREBAY_LOG={level[:40]} is no level; write DEBUG, INFO, WARNING or ERROR",
+            file=sys.stderr,
+        )
+        sys.exit(Invalid.exit_code)
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname).1s %(name)s %(message)s", stream=sys.stderr
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -124,3 +126,78 @@ def test_a_person_sees_their_own_namespace_and_not_the_jobs(running: HomeUnderTe
     ):
         said = running.kubectl(*words, env=alice, check=False)
         assert 'User "alice" cannot' in said, said
+
+
+def test_a_name_is_never_read_as_a_path(running: HomeUnderTest) -> None:
+    for words in (("delete", "pods", ".."), ("logs", ".."), ("chat", ".."), ("cache", "rm", "default/"),
+                  ("cache", "warm", "a/b/c"), ("get", "pods", "-n", "../x")):  # fmt: skip
+        refused = forebay(running, *words)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "namespace/default" in running.forebay("get", "ns", "-o", "name")
+
+
+def test_logs_of_what_is_not_there_or_has_no_pods_say_so(running: HomeUnderTest) -> None:
+    absent = forebay(running, "logs", "isvc/nobody")
+    assert absent.returncode == 4
+    assert '"nobody" not found' in absent.stderr
+    node = forebay(running, "logs", "node/forebay")
+    assert (node.returncode, node.stdout) == (2, "")
+    assert "logs takes a pod, or what selects pods" in node.stderr
+    service = forebay(running, "logs", "svc/kubernetes")
+    assert service.stdout == ""
+
+
+def test_a_person_is_never_given_the_administrators_kubeconfig(running: HomeUnderTest) -> None:
+    for words in (("--user", ""), ("-n", "team")):
+        refused = forebay(running, "kubeconfig", *words)
+        assert (refused.returncode, refused.stdout) == (2, "")
+
+
+def test_chat_takes_a_service_as_the_other_commands_do(running: HomeUnderTest) -> None:
+    absent = forebay(running, "chat", "isvc/nobody")
+    assert (absent.returncode, absent.stderr) == (
+        4,
+        'Error: inferenceservices.serving.kserve.io "nobody" not found\n',
+    )
+    other = forebay(running, "chat", "pod/x")
+    assert (other.returncode, other.stderr) == (
+        2,
+        "Error: pod/x: chat takes the name of a service, or isvc/NAME\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "says"),
+    [
+        (("version",), {"FOREBAY_LOG": "loud"}, "FOREBAY_LOG=LOUD is no level"),
+        (("up", "--api-port", "99999"), {}, "99999 is not in the range"),
+        (("doctor", "--gateway-port", "-1"), {}, "-1 is not in the range"),
+        (("hub", ".", "--port", "99999"), {}, "--port 99999: ports are 1 to 65535"),
+        (("up", "--node-capacity", "cpu=some"), {}, "--node-capacity cpu=some: quantities must match"),
+    ],
+)
+def test_what_is_typed_wrong_is_said_on_what(
+    tmp_path: Path, words: tuple[str, ...], env: dict[str, str], says: str
+) -> None:
+    line = [sys.executable, "-m", "forebay.main", *words]
+    alone = {**os.environ, "FOREBAY_DATA": str(tmp_path), **env}
+    done = subprocess.run(line, text=True, capture_output=True, timeout=60, cwd=ROOT, env=alone)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr and "please report" not in done.stderr
+
+
+def test_a_hub_over_no_folder_and_one_on_a_taken_port_do_not_start(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for folder, code, says in ((tmp_path / "none", 4, "no folder"), (tmp_path, 6, f"127.0.0.1:{port} (")):
+            line = [sys.executable, "-m", "forebay.main", "hub", str(folder), "--port", str(port)]
+            done = subprocess.run(line, text=True, capture_output=True, timeout=30, cwd=ROOT)
+            assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+
+
+def test_help_says_the_whole_sentence_of_each_command() -> None:
+    line = [sys.executable, "-m", "forebay.main", "--help"]
+    said = subprocess.run(line, text=True, capture_output=True, timeout=30, cwd=ROOT).stdout
+    assert "...\n" not in said.partition("Commands:")[2]
+    assert "API server, controllers, node and gateway, on loopback." in " ".join(said.split())

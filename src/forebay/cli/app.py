@@ -6,6 +6,7 @@ import importlib
 
 import click
 
+from forebay.cli.output import WholeHelp
 from forebay.cli.programs import Programs
 
 # command -> (module, attribute); the order is that of --help
@@ -35,7 +36,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(WholeHelp):
     """A group whose commands are imported when they are typed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -56,6 +57,7 @@ def build(programs: Programs) -> click.Group:
     settings = {"help_option_names": ["-h", "--help"], "obj": programs}  # completion parses, and runs nothing
 
     @click.group(cls=LazyGroup, context_settings=settings)
+    @click.version_option(package_name="forebay", message="%(prog)s %(version)s", help="Print the version.")
     def forebay() -> None:
         """Forebay serves models and keeps their weights where they will be needed, before they are needed."""
 

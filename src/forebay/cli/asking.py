@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx2 as httpx
 
 from forebay.api.meta import Json
-from forebay.errors import ForebayError, Unavailable
+from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
 from forebay.kit.backoff import backoff_s
 
 TIMEOUT_S = 300.0
@@ -71,7 +71,8 @@ def _refused(url: str, code: int, body: bytes) -> ForebayError:
         message = said["error"]["message"] if isinstance(said.get("error"), dict) else str(said.get("error"))
     except (ValueError, KeyError, AttributeError):
         message = body[:200].decode(errors="replace")
-    return Unavailable(f"{url} answered {code}: {message}")
+    family = {400: Invalid, 403: Denied, 404: Absent, 413: Invalid, 422: Invalid}.get(code, Unavailable)
+    return family(f"{url} answered {code}: {message}")
 
 
 def wait_reachable(url: str, *, deadline_s: float) -> None:

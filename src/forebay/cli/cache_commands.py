@@ -15,7 +15,7 @@ from forebay.cli.completing import complete_caches, complete_nodes
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.objects import gone
-from forebay.cli.output import output_option, show, size
+from forebay.cli.output import WholeHelp, output_option, show, size
 from forebay.cli.programs import Client, Programs
 from forebay.errors import Damaged, Invalid
 
@@ -43,7 +43,7 @@ def with_client(programs: Programs, data: Path | None, work: Callable[[Client], 
     return asyncio.run(body())
 
 
-@click.group()
+@click.group(cls=WholeHelp)
 def cache() -> None:
     """What the nodes hold: list, remove, pin, refresh, verify, collect, warm.
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import click
 from click.shell_completion import get_completion_class
 
-from forebay.api.kinds import LocalModelCache, LocalModelNamespaceCache, LocalModelNode
+from forebay.api.kinds import InferenceService, LocalModelCache, LocalModelNamespaceCache, LocalModelNode
 from forebay.api.names import status_key
 from forebay.cli import lookup
 from forebay.cli.caches import namespaced
@@ -66,6 +66,16 @@ def complete_caches(ctx: click.Context, param: click.Parameter, incomplete: str)
             ]
         found = [i.name for i in (await client.list(LocalModelCache)).items]
         return found + [status_key(i.namespace, i.name) for i in await namespaced(client)]
+
+    return _asked(ctx, question, incomplete)
+
+
+def complete_services(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of services."""
+
+    async def question(client: Client) -> list[str]:
+        space = str(ctx.params.get("namespace") or "default")
+        return [i.name for i in (await client.list(InferenceService, Where(namespace=space))).items]
 
     return _asked(ctx, question, incomplete)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import click
 
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
-from forebay.cli.output import show
+from forebay.cli.output import PORT, in_colour, show
 from forebay.cli.programs import Programs
 from forebay.errors import Absent
 from forebay.kit import probe
@@ -19,8 +20,12 @@ MARKS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "
 
 @click.command()
 @data_option
-@click.option("--api-port", default=6440, show_default=True, help="Port to check for the API server.")
-@click.option("--gateway-port", default=8080, show_default=True, help="Port to check for the gateway.")
+@click.option(
+    "--api-port", type=PORT, default=6440, show_default=True, help="Port to check for the API server."
+)
+@click.option(
+    "--gateway-port", type=PORT, default=8080, show_default=True, help="Port to check for the gateway."
+)
 @click.option(
     "-o", "--output", type=click.Choice(["json", "yaml"]), default=None, help="Machine-readable form."
 )
@@ -37,7 +42,8 @@ def doctor(
     def human() -> None:
         for finding in findings:
             mark, color = MARKS[finding.state]
-            click.echo(f"{click.style(mark, fg=color)}  {finding.check + ':':17}{finding.said}")
+            shown = click.style(mark, fg=color) if in_colour(sys.stdout) else mark
+            click.echo(f"{shown}  {finding.check + ':':17}{finding.said}")
             if finding.advice:
                 click.echo(f"      {'':17}-> {finding.advice}")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from forebay.cli.errors import guarded
+from forebay.cli.output import PORT
 from forebay.cli.programs import Programs, UpOptions
 from forebay.errors import Absent, Invalid, Unavailable
 
@@ -29,10 +30,18 @@ data_option = click.option(
 @click.command()
 @data_option
 @click.option(
-    "--api-port", default=6440, show_default=True, help="Port of the API server; 0 picks a free one."
+    "--api-port",
+    type=PORT,
+    default=6440,
+    show_default=True,
+    help="Port of the API server; 0 picks a free one.",
 )
 @click.option(
-    "--gateway-port", default=8080, show_default=True, help="Port of the gateway; 0 picks a free one."
+    "--gateway-port",
+    type=PORT,
+    default=8080,
+    show_default=True,
+    help="Port of the gateway; 0 picks a free one.",
 )
 @click.option("--nodes", default=1, show_default=True, help="Number of virtual nodes on this machine.")
 @click.option(
@@ -107,19 +116,21 @@ def _has_ended(programs: Programs, folder: Path, pid: int) -> bool:
 @click.command()
 @click.option(
     "--user",
-    default="",
+    default=None,
     help="Make one for this person, who owns the namespaces given, instead of the admin.",
 )
 @click.option("-n", "--namespace", "namespaces", multiple=True, help="Namespace of --user; repeatable.")
 @data_option
 @click.pass_obj
 @guarded
-def kubeconfig(programs: Programs, user: str, namespaces: tuple[str, ...], data: Path | None) -> None:
+def kubeconfig(programs: Programs, user: str | None, namespaces: tuple[str, ...], data: Path | None) -> None:
     """Print the path of the kubeconfig: export KUBECONFIG=$(forebay kubeconfig)."""
     folder = data or programs.default_data()
-    if user:
+    if user is None and namespaces:
+        raise Invalid("--namespace says which namespaces are a person's own: give --user, too")
+    if user is not None:
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9.@]*[a-z0-9])?", user):
-            raise Invalid(f"--user {user}: letters, digits, '-', '.' and '@' only")
+            raise Invalid(f"--user {user!r}: small letters, digits, '-', '.' and '@' only")
         click.echo(str(programs.user_kubeconfig(folder, user, namespaces)))
         return
     path = folder / "kubeconfig"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from forebay.api.kinds import InferenceService, Job, Pod
+from forebay.api.kinds import InferenceService, Job, Pod, Service
 from forebay.api.meta import Key, Resource
 from forebay.cli import lookup
 from forebay.cli.completing import complete_objects
@@ -109,9 +109,12 @@ async def _pod(client: Client, what: str, namespace: str) -> Key:
     )
     if kind is Pod:
         return Key(namespace, name)
+    owner = await client.get(kind, lookup.key_of(kind, name, namespace))
     if labels is None:
-        owner = await client.get(kind, Key(namespace, name))
-        wanted = (owner.spec.get("selector") or {}).get("matchLabels") or {}
+        selector = owner.spec.get("selector") or {}
+        wanted = selector if kind is Service else selector.get("matchLabels")
+        if not wanted:  # an empty selector would be every pod's
+            raise Invalid(f"{what}: logs takes a pod, or what selects pods: isvc/NAME, job/NAME, deploy/NAME")
         labels = ",".join(f"{k}={v}" for k, v in wanted.items())
     pods = (await client.list(Pod, Where(namespace=namespace, labels=labels))).items
     if not pods:

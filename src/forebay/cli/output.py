@@ -10,9 +10,27 @@ from typing import Any, TextIO
 import click
 import yaml
 
+HELP_MAX = 400  # letters: more than any command has
+PORT = click.IntRange(0, 65535)
 output_option = click.option(
     "-o", "--output", type=click.Choice(["json", "yaml"]), default=None, help="Machine-readable form."
 )
+
+
+class WholeHelp(click.Group):
+    """A group that says of each command the whole first sentence; click's own cuts it to the line."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Name and sentence of each command."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, command.get_short_help_str(HELP_MAX))
+                    for name, command in found
+                    if command is not None
+                ]
+            )
 
 
 def is_live(stream: TextIO) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from forebay.cli.errors import guarded
+from forebay.cli.output import PORT
 from forebay.cli.programs import Programs
 from forebay.kit.rate import rate
 
@@ -48,7 +49,7 @@ def node(programs: Programs) -> int:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, envvar="PORT", show_default=True, help="Port to listen on.")
+@click.option("--port", type=PORT, default=8080, envvar="PORT", show_default=True, help="Port to listen on.")
 @click.pass_obj
 @guarded
 def gateway(programs: Programs, host: str, port: int) -> int:
@@ -59,7 +60,7 @@ def gateway(programs: Programs, host: str, port: int) -> int:
 @click.command()
 @click.argument("root", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=0, help="Port to listen on; any without it.")
+@click.option("--port", type=PORT, default=0, help="Port to listen on; any without it.")
 @click.option("--connections", default=64, show_default=True, help="At most so many at once.")
 @click.option("--limit-rate", default="", metavar="RATE", help="Bytes a second in all, e.g. 50M.")
 @click.pass_obj

@@ -9,8 +9,9 @@ import click
 
 from forebay.api.kinds import InferenceService
 from forebay.api.meta import Json, Key
-from forebay.cli import manifests, models
+from forebay.cli import lookup, manifests, models
 from forebay.cli.asking import Answer, ask, wait_reachable
+from forebay.cli.completing import complete_services
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.objects import namespace_option
@@ -81,7 +82,7 @@ def _ensure_home(programs: Programs, folder: Path) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_services)
 @click.option("--system", default=SYSTEM, show_default=True, help="System message; empty sends none.")
 @namespace_option
 @data_option
@@ -89,6 +90,11 @@ def _ensure_home(programs: Programs, folder: Path) -> None:
 @guarded
 def chat(programs: Programs, name: str, system: str, namespace: str, data: Path | None) -> None:
     """Talk to a served model; end with Ctrl-D."""
+    if "/" in name:
+        kind, names = lookup.split((name,))
+        if kind is not InferenceService:
+            raise Invalid(f"{name}: chat takes the name of a service, or isvc/NAME")
+        name = names[0]
 
     async def body() -> str:
         async with programs.connect(data=data) as client:

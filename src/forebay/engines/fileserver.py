@@ -20,12 +20,14 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
+from forebay.errors import Invalid, Unavailable
 from forebay.kit.bucket import Bucket
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _HEAD_MAX = 64 * 1024
 _PIECE = 8 << 20
 IDLE_S = 120
+PORT_MAX = 65535
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class FileServer:
     ) -> None:
         self._answer = answer
         self._tls = tls
-        self._socket = socket.create_server((host, port), backlog=256)
+        self._socket = _listening(host, port)
         self.host, self.port = host, self._socket.getsockname()[1]
         self.log: list[Entry] = []
         self.connections = self.refused = 0
@@ -293,3 +295,15 @@ def byte_range(text: str, size: int) -> tuple[int, int, int]:
     else:
         start, end = int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
     return (206, start, end) if start < end else (416, 0, 0)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Raises Invalid (no port), Unavailable (taken, no such address)."""
+    if not 0 <= port <= PORT_MAX:
+        raise Invalid(f"--port {port}: ports are 1 to {PORT_MAX}, and 0 for any free one")
+    try:
+        return socket.create_server((host, port), backlog=256)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        told = f"cannot listen on {host}:{port} ({reason}); choose another --port, or 0 for any free one"
+        raise Unavailable(told) from error

@@ -28,6 +28,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from forebay.engines.fileserver import FileBody, FileServer, Reply, Request
+from forebay.errors import Absent
 
 LFS_SUFFIXES = (".safetensors", ".gguf", ".bin", ".onnx", ".pt")
 
@@ -286,14 +287,23 @@ def _error(status: int, code: str, message: str, more: dict[str, str] | None = N
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until a signal comes; prints `listening on URL` first."""
-    parser = argparse.ArgumentParser(description="a small Hugging Face Hub over a folder, on loopback")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--gated", action="append", default=[], metavar="ORG/NAME")
-    parser.add_argument("--private", action="append", default=[], metavar="ORG/NAME")
-    parser.add_argument("--token", action="append", default=os.environ.get("HUB_TOKENS", "").split())
-    parser.add_argument("--cdn-host", default="localhost")
+    parser = argparse.ArgumentParser(
+        prog="forebay hub", description="a small Hugging Face Hub over a folder, on loopback"
+    )
+    parser.add_argument("folder", type=Path, help="holds ORG/NAME/files of each model")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any)")
+    for what, means in (("gated", "wants a token and says so"), ("private", "is not there without a token")):
+        parser.add_argument(
+            f"--{what}", action="append", default=[], metavar="ORG/NAME", help=f"{means}; repeatable"
+        )
+    parser.add_argument("--token", action="append", default=os.environ.get("HUB_TOKENS", "").split(),
+                        help="opens gated and private models; repeatable (default: $HUB_TOKENS)")  # fmt: skip
+    parser.add_argument(
+        "--cdn-host", default="localhost", help="host of the links to files (default: %(default)s)"
+    )
     options = parser.parse_args(argv)
+    if not options.folder.is_dir():
+        raise Absent(f"there is no folder {options.folder}; make it, with ORG/NAME folders of models in it")
     settings = HubSettings(options.folder, frozenset(options.gated), frozenset(options.private),
                            frozenset(options.token), cdn_host=options.cdn_host)  # fmt: skip
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))

@@ -64,6 +64,9 @@ def parse_labels(texts: tuple[str, ...]) -> dict[str, str]:
 def parse_capacity(texts: tuple[str, ...]) -> dict[str, str]:
     """`cpu=8,memory=32Gi,nvidia.com/gpu=1` with every value a Kubernetes quantity. Raises Invalid."""
     pairs = parse_pairs(texts, option="--node-capacity")
-    for value in pairs.values():
-        quantity.parse(value)
+    for name, value in pairs.items():
+        try:
+            quantity.parse(value)
+        except Invalid as error:
+            raise Invalid(f"--node-capacity {name}={error.message}") from error
     return pairs

@@ -217,8 +217,8 @@ def object_path(kind: type[Resource], key: Key) -> str:
 
 
 def _segment(word: str) -> str:
-    """One part of a path. `..` would be the folder above, and a deletion of it that of a namespace: Kubernetes'
-    own client refuses the same words (k8s.io/apimachinery api/validation/path)."""
+    """One part of a path. `..` would be the folder above, and deleting it would be deleting the namespace.
+    Kubernetes' own client refuses the same words (k8s.io/apimachinery api/validation/path)."""
     bad = word if word in (".", "..") else next((sign for sign in "/%" if sign in word), "")
     if bad:
         raise Invalid(f"{word!r} is no name: it may not {'be' if bad == word else 'contain'} {bad!r}")

@@ -27,7 +27,8 @@ def main(argv: Sequence[str]) -> int:
     command = commands.get(arguments[0], _serve) if arguments else _serve
     arguments = arguments if command is _serve else arguments[1:]
     try:
-        result = command.main(arguments, prog_name="forebay-llama", standalone_mode=False)
+        result = command.main(arguments, prog_name="forebay-llama", standalone_mode=False,
+                              help_option_names=["-h", "--help"])  # fmt: skip
         return int(result or 0)
     except ForebayError as error:
         print(f"error: {error.message}", file=sys.stderr, flush=True)
