@@ -201,3 +201,21 @@ def test_help_says_the_whole_sentence_of_each_command() -> None:
     said = subprocess.run(line, text=True, capture_output=True, timeout=30, cwd=ROOT).stdout
     assert "...\n" not in said.partition("Commands:")[2]
     assert "API server, controllers, node and gateway, on loopback." in " ".join(said.split())
+
+
+def test_run_takes_no_name_that_stands_for_another_model(running: HomeUnderTest, tmp_path: Path) -> None:
+    """The server's own words, *StorageUri is immutable*, told nobody that two models end in one word."""
+    manifest = tmp_path / "cache.yaml"
+    manifest.write_text(
+        "apiVersion: serving.kserve.io/v1alpha1\nkind: LocalModelCache\nmetadata: {name: taken}\n"
+        "spec: {sourceModelUri: 'hf://acme/taken', nodeGroups: [nowhere]}\n"
+    )
+    running.forebay("apply", "-f", str(manifest))
+    other = forebay(running, "run", "hf://other/taken", "hi")
+    assert other.returncode == 5
+    assert "localmodelcache/taken is there already, for hf://acme/taken; choose another name" in other.stderr
+    assert forebay(running, "get", "isvc/taken").returncode == 4
+    late = forebay(running, "run", "hf://acme/taken", "hi", "--timeout", "1")
+    assert late.returncode == 6
+    assert "`forebay delete isvc/taken lmc/taken -n default` ends that" in late.stderr
+    running.forebay("delete", "isvc/taken", "lmc/taken")

@@ -13,6 +13,7 @@ from forebay.api.kinds import (
     Secret,
 )
 from forebay.api.meta import Json, Resource
+from forebay.sources.hf import token_of
 
 GROUP, JOBS = "local", "kserve-localmodel-jobs"
 FOLDER = "/var/lib/forebay/models"  # of its own: two groups over one folder clear away each other's models
@@ -27,13 +28,14 @@ def name_for(uri: str) -> str:
 
 
 def objects_for(uri: str, name: str, namespace: str, *, replicas: int) -> list[Resource]:
-    """Node group, storage container (with the token of HF_TOKEN, if set), cache and service."""
+    """Node group, storage container (with this person's token, if there is one), cache and service."""
     return [*credentials(), node_group(), cache(uri, name), service(uri, name, namespace, replicas=replicas)]
 
 
 def credentials() -> list[Resource]:
     """The hub's token and mirror as this person's environment names them, where download jobs find them."""
-    token, endpoint = os.environ.get("HF_TOKEN"), os.environ.get("HF_ENDPOINT")
+    found_token = token_of(os.environ)
+    token, endpoint = found_token.reveal() if found_token else "", os.environ.get("HF_ENDPOINT")
     if not token and not endpoint:
         return []
     env: list[Json] = []

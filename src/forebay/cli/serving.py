@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from forebay.api.kinds import InferenceService
+from forebay.api.kinds import InferenceService, LocalModelCache
 from forebay.api.meta import Json, Key
 from forebay.cli import lookup, manifests, models
 from forebay.cli.asking import Answer, ask, wait_reachable
@@ -17,7 +17,7 @@ from forebay.cli.home import data_option
 from forebay.cli.objects import namespace_option
 from forebay.cli.programs import Client, Programs, UpOptions
 from forebay.cli.waiting import wait_for_all
-from forebay.errors import Absent, Invalid, Unavailable
+from forebay.errors import Absent, Clash, Invalid, Unavailable
 
 REACHABLE_S = 30.0
 # reasons of Ready after which a person has something to do; the objects stay and go on by themselves
@@ -42,33 +42,59 @@ def run(programs: Programs, uri: str, prompt: str | None, name: str, replicas: i
         timeout_s: float, namespace: str, data: Path | None) -> None:  # fmt: skip
     """Cache a model, serve it and ask it: forebay run hf://org/name "prompt". Without a prompt: a chat.
 
-    Starts a home in the background if none runs; `forebay down` stops it. HF_TOKEN and HF_ENDPOINT are passed
-    on.
+    Starts a home in the background if none runs; `forebay down` stops it. HF_TOKEN (or the token file of
+    `hf auth login`) and HF_ENDPOINT are passed on.
     """
     if "://" not in uri:
         raise Invalid(f"{uri} is no URI; write hf://org/name, s3://bucket/prefix, https://… or file:///…")
     folder = data or programs.default_data()
     _ensure_home(programs, folder)
     chosen = name or models.name_for(uri)
+    goes_on = (
+        f"it is tried on by itself: `forebay delete isvc/{chosen} lmc/{chosen} -n {namespace}` ends that"
+    )
 
     async def body() -> str:
         async with programs.connect(data=folder) as client:
+            await _check_free(client, uri, chosen, namespace)
             for item in models.objects_for(uri, chosen, namespace, replicas=replicas):
                 await manifests.apply(client, item, namespace)
             cache, service = (
                 models.cache(uri, chosen),
                 models.service(uri, chosen, namespace, replicas=replicas),
             )
-            await wait_for_all(client, [cache, service], timeout_s=timeout_s, give_up_on=FAILED)
+            try:
+                await wait_for_all(client, [cache, service], timeout_s=timeout_s, give_up_on=FAILED)
+            except Unavailable as error:
+                raise Unavailable(f"{error.message}; {goes_on}") from error
             return await service_url(client, chosen, namespace)
 
-    url = asyncio.run(body())
+    try:
+        url = asyncio.run(body())
+    except KeyboardInterrupt:
+        click.echo(goes_on, err=True)
+        raise
     wait_reachable(url, deadline_s=REACHABLE_S)
     if prompt is None:
         converse(url, chosen, system)
     else:
         say(url, chosen, [*opening(system), {"role": "user", "content": prompt}])
     click.echo(f"\nserved as {chosen} at {url}/openai/v1; `forebay delete isvc {chosen}` ends it", err=True)
+
+
+async def _check_free(client: Client, uri: str, name: str, namespace: str) -> None:
+    """Raises Clash if a cache or a service of this name is about another model."""
+    for kind, key in ((LocalModelCache, Key("", name)), (InferenceService, Key(namespace, name))):
+        try:
+            spec = (await client.get(kind, key)).spec
+        except Absent:
+            continue
+        model = (spec.get("predictor") or {}).get("model") or {}
+        there = str(spec.get("sourceModelUri") or model.get("storageUri") or "no model's URI")
+        if there.rstrip("/") != uri.rstrip("/"):
+            raise Clash(
+                f"{kind.singular}/{name} is there already, for {there}; choose another name with --name"
+            )
 
 
 def _ensure_home(programs: Programs, folder: Path) -> None:

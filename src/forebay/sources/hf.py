@@ -41,7 +41,7 @@ class HubSource:
         self._endpoint = endpoint_of(env.get("HF_ENDPOINT") or DEFAULT_ENDPOINT, "HF_ENDPOINT")
         self._trust = trust_from(env)
         self._client = Client(env, trust=self._trust)
-        self._token = _token(env)
+        self._token = token_of(env)
 
     def resolve(self, uri: str, *, revision: str = "") -> Listing:
         """The commit that `uri` means now, and its files. Raises Invalid, Denied, Absent, Unavailable."""
@@ -169,7 +169,7 @@ def _file(repo: str, item: dict[str, Any]) -> RemoteFile:
         raise Unavailable(f"the hub's file list of {repo} cannot be read ({error})") from error
 
 
-def _token(env: Mapping[str, str]) -> Secret | None:
+def token_of(env: Mapping[str, str]) -> Secret | None:
     """HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH, or HF_HOME/token (HF_HOME defaults to
     huggingface below XDG_CACHE_HOME or ~/.cache), as huggingface_hub looks for it."""
     text = env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN") or ""

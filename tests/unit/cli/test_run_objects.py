@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from forebay.api import quantity
@@ -37,3 +38,19 @@ def test_what_kubectl_apply_takes_from_the_examples_sends_no_token_to_a_public_h
     wanted = container["env"][0]["valueFrom"]["secretKeyRef"]
     assert (wanted["name"], wanted["optional"]) == (gated[0].name, True)
     assert wanted["key"] in gated[0].raw["stringData"]
+
+
+def test_the_token_file_of_the_hubs_own_tools_is_as_good_as_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The guide says so, and `forebay pull` did it; `forebay run` asked for HF_TOKEN all the same."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert models.credentials() == []
+    (tmp_path / "token").write_text("from-a-file\n")
+    secret, container = models.credentials()
+    assert secret.raw["stringData"] == {"HF_TOKEN": "from-a-file"}
+    assert [entry["name"] for entry in container.spec["container"]["env"]] == ["HF_TOKEN"]
+    monkeypatch.setenv("HF_TOKEN", "from-the-shell")
+    assert models.credentials()[0].raw["stringData"] == {"HF_TOKEN": "from-the-shell"}
