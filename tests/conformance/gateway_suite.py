@@ -118,6 +118,18 @@ async def what_the_list_names_can_be_asked_and_so_can_the_service(world: World) 
 
 
 @case
+async def what_only_tells_is_not_changed(world: World) -> None:
+    """`client.models.delete()` was answered 200, with the model that stays."""
+    await world.serve("m", await world.backend("a"))
+    client = await world.client()
+    for path in ("/v1/models", "/openai/v1/models/m", "/v1/models/m", "/v2/models", "/v2"):
+        for method in ("DELETE", "PUT"):
+            refused = await client.get(path, method=method)
+            assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD"), path
+    assert (await client.get("/v2/models")).json() == {"models": ["m"]}
+
+
+@case
 async def errors_speak_the_dialect_of_the_path(world: World) -> None:
     await world.serve("m", namespace="a", annotations={"forebay.dev/wait-seconds": "0"})
     await world.serve("m", namespace="b", annotations={"forebay.dev/wait-seconds": "0"})

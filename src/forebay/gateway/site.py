@@ -20,6 +20,8 @@ _BY_BODY = frozenset(  # the busiest paths, known without a search
     for prefix in ("", "/openai")
     for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 )
+_READING = (b"GET", b"HEAD")
+_TELLS = frozenset({"/v1/models", "/v2", "/v2/models", "/v2/health/live", "/v2/health/ready"})
 _OPENAI = re.compile(r"(?:/openai)?(?=/v1(?:/|$))")
 _BY_NAME = re.compile(
     r"/(v1|v2)/models/([^:]+?)(:predict|:explain|/infer|/generate|/generate_stream|/ready|/versions/.*)?$"
@@ -104,12 +106,17 @@ class GatewaySite:
         return self._forward(route, rest if rest.startswith(b"/") else b"/" + rest)
 
     def _inference(self, request: Request, path: str) -> Plan:
-        if path.startswith("/v2"):
-            if path.rstrip("/") in ("/v2", "/v2/health/live", "/v2/health/ready"):
-                return _v2_server(path)
-        elif path in ("/v1/models", "/v1/models/", "/openai/v1/models", "/openai/v1/models/"):
+        place = path.removeprefix("/openai")
+        named, listed = _BY_NAME.match(place), place.rstrip("/")
+        if request.method not in _READING and (listed in _TELLS or _is_about(named)):
+            reply = self.error(request, 405, f"{path} takes GET, not {request.method.decode('latin-1')}")
+            return replace(reply, headers=((b"Allow", b"GET, HEAD"),))
+        if listed == "/v1/models":
             return self._list_models()
-        named = _BY_NAME.match(path.removeprefix("/openai"))
+        if listed == "/v2/models":
+            return _json(200, {"models": [name for name, _ in self._listed()]})
+        if path.startswith("/v2") and listed in _TELLS:
+            return _v2_server(path)
         if named:
             return self._by_name(request, unquote(named[2]), named[3] or "", named[1])
         if request.method != b"POST" and path in _BY_BODY:
@@ -200,6 +207,11 @@ def _model(route: Route, name: str) -> dict[str, object]:
         "id": name, "object": "model", "created": 0, "owned_by": route.key.namespace, "name": name,
         "ready": bool(route.endpoints),
     }  # fmt: skip
+
+
+def _is_about(named: re.Match[str] | None) -> bool:
+    """Whether a path asks for V1's word on a model, which the gateway has itself."""
+    return named is not None and named[1] == "v1" and not named[3]
 
 
 def _v2_server(path: str) -> Reply:

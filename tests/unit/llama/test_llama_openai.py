@@ -28,6 +28,10 @@ TEXT_ONLY = Abilities(tools=False, images=False)
         (CHAT, "messages", [{"role": "user", "content": [{"type": "image_url"}]}]),
         (COMPLETIONS, "echo", True), (COMPLETIONS, "suffix", "end"), (COMPLETIONS, "best_of", 3),
         (COMPLETIONS, "logprobs", True), (COMPLETIONS, "logprobs", 6), (EMBEDDINGS, "dimensions", 8),
+        (CHAT, "functions", [{"name": "f"}]), (CHAT, "function_call", {"name": "f"}),
+        (CHAT, "modalities", ["text", "audio"]), (CHAT, "audio", {"voice": "alloy"}),
+        (CHAT, "web_search_options", {"search_context_size": "low"}),
+        (CHAT, "messages", [{"role": "king", "content": "hi"}]),
     ],
 )  # fmt: skip
 def test_what_would_be_ignored_is_refused_by_its_name(path: str, field: str, value: object) -> None:
@@ -42,6 +46,8 @@ def test_what_would_be_ignored_is_refused_by_its_name(path: str, field: str, val
         (CHAT, {"messages": USER, "temperature": 0, "top_p": 1, "n": 2, "stop": None, "max_tokens": None}),
         (CHAT, {"messages": USER, "stop": ["a"], "logprobs": True, "top_logprobs": 20, "tools": []}),
         (CHAT, {"messages": USER, "tools": [{}], "tool_choice": "none"}),
+        (CHAT, {"messages": USER, "functions": [], "function_call": "none", "modalities": ["text"]}),
+        (CHAT, {"messages": [{"role": "developer", "content": "be short"}, *USER]}),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]}),
         (CHAT, {"messages": ["nonsense", 3]}),  # llama.cpp says what is wrong with it
         (COMPLETIONS, {"prompt": "x", "echo": False, "suffix": None, "best_of": 1, "logprobs": 0}),

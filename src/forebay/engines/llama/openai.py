@@ -24,6 +24,11 @@ _NUMBERS = {
     "frequency_penalty": (-2, 2),
     "presence_penalty": (-2, 2),
 }
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_CHAT_NOT = {  # llama.cpp would answer as if they were not there
+    "functions": "; use tools", "function_call": "; use tools and tool_choice",
+    "audio": "", "web_search_options": "",
+}  # fmt: skip
 _COUNTS = {"max_tokens": 1, "max_completion_tokens": 1, "n": 1}
 
 
@@ -141,12 +146,22 @@ def _check_chat(body: dict[str, Any], can: Abilities) -> Wrong | None:
     messages = body.get("messages")
     if messages == []:
         return Wrong("messages is empty; at least one message is needed", "messages")
+    for name, instead in _CHAT_NOT.items():
+        if body.get(name) not in (None, False, "none", [], {}):
+            return Wrong(f"{name} is not supported by this engine{instead}", name)
+    modes = body.get("modalities")
+    if isinstance(modes, list) and any(mode != "text" for mode in modes):
+        return Wrong("modalities: this model answers in text only", "modalities")
     if body.get("tools") and not can.tools and body.get("tool_choice") != "none":
         return Wrong("this model's chat template has no place for tools, so it would never see them", "tools")
     top = body.get("top_logprobs")
     if isinstance(top, int) and not 0 <= top <= TOP_LOGPROBS_MAX:
         return Wrong(f"top_logprobs is {top}; it must be between 0 and {TOP_LOGPROBS_MAX}", "top_logprobs")
     given = messages if isinstance(messages, list) else []
+    for message in given:
+        role = message.get("role") if isinstance(message, dict) else None
+        if isinstance(role, str) and role not in _ROLES:
+            return Wrong(f"{role[:40]!r} is no role; known are {', '.join(_ROLES)}", "messages")
     contents = [message.get("content") for message in given if isinstance(message, dict)]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     if not can.images and any(isinstance(part, dict) and part.get("type") == "image_url" for part in parts):

@@ -37,6 +37,8 @@ class LlamaSite:
         if path == "/v2/health/live":
             return _json(200, {"live": True})
         if path.startswith(("/v1/models/", "/v2/models/")):
+            if request.method == b"DELETE":
+                return self.error(request, 405, "the model is the pod's own: delete its InferenceService")
             return self._about(request, path)
         if path in _CHECKED and request.method == b"POST":
             if not request.has_body:
