@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from forebay.engines.hub import Hub, HubSettings
 
 TREE = {"a.safetensors": b"a", "b.bin": b"b", "original/c.safetensors": b"c"}
 
@@ -52,3 +57,22 @@ def test_patterns_that_fit_nothing_are_an_error_and_not_an_empty_model(source: P
 def test_without_patterns_a_local_folder_is_linked_and_not_copied(source: Path, tmp_path: Path) -> None:
     assert pull(f"file://{source}", tmp_path / "out").returncode == 0
     assert (tmp_path / "out" / "b.bin").is_symlink()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 6)])
+def test_an_interruption_is_no_fault_of_the_source(tmp_path: Path, number: int, code: int) -> None:
+    """Ctrl-C ended with the code of a peer that is down; a Job that is stopped is to be tried again."""
+    weights = tmp_path / "hub" / "acme" / "big" / "weights.bin"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(bytes(64 << 20))
+    with Hub(HubSettings(tmp_path / "hub")) as hub:
+        words = ("pull", "hf://acme/big", str(tmp_path / "out"), "--limit-rate", "8M")
+        argv = [sys.executable, "-m", "forebay.main", *words]
+        env = {**os.environ, "HF_ENDPOINT": hub.url, "NO_PROXY": "*"}
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=env) as running:
+            assert running.stderr is not None
+            running.stderr.readline()  # it moves
+            running.send_signal(number)
+            last = json.loads(running.stderr.read().splitlines()[-1])
+            assert running.wait(timeout=30) == code
+    assert "what came is kept, pull again to go on" in last["message"]

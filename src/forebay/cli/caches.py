@@ -141,7 +141,8 @@ def _row(model: Cached) -> list[str]:
     return [
         model.item.name, model.item.namespace or "-", str(model.item.spec.get("sourceModelUri") or ""),
         _short(status.get("revision")), _size(status.get("bytes")), f"{ready}/{len(model.copies)}",
-        "yes" if model.pinned else "no", ", ".join(model.users) or "-", model.verified or AS_FETCHED,
+        "yes" if model.pinned else "no", ", ".join(model.users) or "-",
+        model.verified or (AS_FETCHED if ready else "-"),
     ]  # fmt: skip
 
 
@@ -154,7 +155,7 @@ def node_rows(models: Iterable[Cached]) -> list[list[str]]:
             found.append([
                 model.item.name, model.item.namespace or "-", copy.node, copy.state.removeprefix("Model"),
                 _short(said.get("revision")), _size(said.get("bytesTotal")), str(said.get("source") or "-"),
-                str((said.get("verified") or {}).get("time") or AS_FETCHED),
+                str((said.get("verified") or {}).get("time") or (AS_FETCHED if copy.is_ready else "-")),
                 str(said.get("message") or said.get("refused") or _progress(said)),
             ])  # fmt: skip
     return found

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import click
 from click.shell_completion import get_completion_class
 
-from forebay.api.kinds import InferenceService, LocalModelCache, LocalModelNamespaceCache, LocalModelNode
+from forebay.api.kinds import ALL, InferenceService, LocalModelCache, LocalModelNamespaceCache, LocalModelNode
 from forebay.api.names import status_key
 from forebay.cli import lookup
 from forebay.cli.caches import namespaced
@@ -87,6 +87,19 @@ def complete_nodes(ctx: click.Context, param: click.Parameter, incomplete: str) 
         return [i.name for i in (await client.list(LocalModelNode)).items]
 
     return _asked(ctx, question, incomplete)
+
+
+def complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """As complete_objects, and kinds while the first word is typed; these need no home that answers."""
+    first = "/" not in incomplete and not ctx.params.get(param.name or "")
+    kinds = {kind.plural for kind in ALL if kind.plural.startswith(incomplete)} if first else set()
+    return complete_objects(ctx, param, incomplete) + sorted(kinds)
+
+
+def complete_explained(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """isvc/NAME."""
+    found = (f"isvc/{name}" for name in complete_services(ctx, param, ""))
+    return [word for word in found if word.startswith(incomplete)]
 
 
 def complete_objects(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

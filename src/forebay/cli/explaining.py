@@ -14,7 +14,7 @@ import click
 from forebay.api.kinds import Event, InferenceService, LocalModelNode, Pod
 from forebay.api.meta import Json, Key, Resource
 from forebay.api.names import status_key
-from forebay.cli.completing import complete_objects
+from forebay.cli.completing import complete_explained
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.lookup import split
@@ -160,7 +160,7 @@ def _meanwhile(phase: str, beside: Mapping[str, float]) -> str:
 
 
 @click.command(epilog="Example: forebay explain isvc/llama -o json")
-@click.argument("what", shell_complete=complete_objects)
+@click.argument("what", shell_complete=complete_explained)
 @namespace_option
 @output_option
 @data_option

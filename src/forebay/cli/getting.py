@@ -11,7 +11,7 @@ import click
 
 from forebay.api.meta import Json, Resource
 from forebay.cli import lookup
-from forebay.cli.completing import complete_objects
+from forebay.cli.completing import complete_kinds
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.objects import named, namespace_option
@@ -57,7 +57,7 @@ class Printer:
     epilog="Examples: `forebay get isvc`, `forebay get isvc,pods -A`, `forebay get all`, "
     "`forebay get isvc/llama -o yaml`, `forebay get pods -l app=x -w`."
 )
-@click.argument("what", nargs=-1, required=True, shell_complete=complete_objects)
+@click.argument("what", nargs=-1, required=True, shell_complete=complete_kinds)
 @namespace_option
 @click.option("-A", "--all-namespaces", is_flag=True, help="Every namespace.")
 @click.option("-l", "--selector", default="", help="Label selector, e.g. app=x,tier!=y.")

@@ -10,7 +10,7 @@ import click
 from forebay.api.kinds import InferenceService, Job, Pod, Service
 from forebay.api.meta import Key, Resource
 from forebay.cli import lookup
-from forebay.cli.completing import complete_objects
+from forebay.cli.completing import complete_kinds, complete_objects
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.programs import Client, Programs
@@ -29,7 +29,7 @@ def named(item: Resource) -> str:
 @click.command(
     epilog="Examples: `forebay delete isvc llama`, `forebay delete isvc/llama lmc/llama --no-wait`."
 )
-@click.argument("what", nargs=-1, required=True, shell_complete=complete_objects)
+@click.argument("what", nargs=-1, required=True, shell_complete=complete_kinds)
 @namespace_option
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Return when it is gone.")
 @click.option("--timeout", "timeout_s", default=120.0, show_default=True, help="Seconds to wait at most.")

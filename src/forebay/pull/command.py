@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from forebay.errors import Bug, ForebayError, Invalid
+from forebay.errors import Bug, ForebayError, Invalid, Unavailable
 from forebay.kit.redact import redacted
 from forebay.pull import metrics
 from forebay.pull.folder import Watching, pull_to
@@ -22,6 +22,7 @@ from forebay.pull.model import Progress, Report, Settings
 from forebay.pull.show import explanation, progress_on, report_fields, report_json, summary, to_stderr
 from forebay.pull.yielding import RateFile
 
+INTERRUPTED = 130  # as a shell counts a Ctrl-C
 Puller = Callable[[str, Path, Watching], Report]
 
 
@@ -54,8 +55,9 @@ def pull_command(options: PullOptions, env: Mapping[str, str], *, puller: Puller
     def note(report: Report) -> None:
         vars(seen_report).update(vars(report))
 
+    stop = _Stop()
     try:
-        with _stoppable() as stop, progress_on(sys.stderr, redacted(options.uri)) as show:
+        with _stoppable(stop), progress_on(sys.stderr, redacted(options.uri)) as show:
             limits = limits_from(env, options.rate_bytes_s)
             file = RateFile(Path(env.get("FOREBAY_PULL_RATE_FILE") or os.devnull), limits)
 
@@ -72,7 +74,7 @@ def pull_command(options: PullOptions, env: Mapping[str, str], *, puller: Puller
         code = _failed(options.uri, known, terminal, seen_report)
         if options.explain and seen_report.wall_s:
             to_stderr(explanation(seen_report, error=known.code))
-        return code
+        return INTERRUPTED if stop.by == signal.SIGINT and known.code == Unavailable.code else code
     _metrics(env, options.uri, report, "")
     if terminal:
         to_stderr(summary(report))
@@ -121,19 +123,25 @@ def _failed(uri: str, error: ForebayError, terminal: bool, report: Report) -> in
     return error.exit_code
 
 
+class _Stop(threading.Event):
+    """Set when the pull is to end; `by` is the signal that asked for it, 0 before."""
+
+    by = 0
+
+    def on_signal(self, number: int, _: object) -> None:
+        self.by = number
+        self.set()
+
+
 @contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set while the block runs; outside the main thread nothing is
-    caught."""
-    stop = threading.Event()
+def _stoppable(stop: _Stop) -> Iterator[None]:
+    """SIGTERM and Ctrl-C set `stop` while the block runs; outside the main thread nothing is caught."""
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield
         return
-    kept = {
-        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    kept = {number: signal.signal(number, stop.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)

@@ -132,3 +132,11 @@ def test_a_transfer_is_told_with_bytes_rate_and_time_left() -> None:
     assert row[-1] == "30.0 MB of 300.0 MB, 18.0 MB/s, 15 s left"
     (row,) = caches.node_rows([caches.cached(a_cache(), [a_node("a", bytesDone=1, bytesTotal=1)])])[1:]
     assert row[-1] == ""
+
+
+def test_what_was_never_fetched_was_never_verified() -> None:
+    item = a_cache()
+    nothing = caches.cached(item, [a_node("a", "ModelDownloadError")])
+    assert (caches.rows([nothing])[1][-1], caches.node_rows([nothing])[1][-2]) == ("-", "-")
+    there = caches.cached(item, [a_node("a")])
+    assert (caches.rows([there])[1][-1], caches.node_rows([there])[1][-2]) == ("when fetched", "when fetched")

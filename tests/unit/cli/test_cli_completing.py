@@ -13,7 +13,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from forebay.api.admission import Rules
-from forebay.api.kinds import LocalModelCache, LocalModelNamespaceCache, Namespace
+from forebay.api.kinds import InferenceService, LocalModelCache, LocalModelNamespaceCache, Namespace
 from forebay.cli import build
 from forebay.cli.programs import Programs
 from forebay.errors import Unavailable
@@ -48,9 +48,12 @@ def world(tmp_path: Path) -> Any:
         try:
             spec = {"sourceModelUri": "hf://a/b", "nodeGroups": ["g"]}
             await store.create(Namespace.new("team"))
+            await store.create(Namespace.new("default"))
             for name in ("llama", "lama", "qwen"):
                 await store.create(LocalModelCache.new(name, spec=spec))
             await store.create(LocalModelNamespaceCache.new("own", "team", spec=spec))
+            predictor = {"model": {"modelFormat": {"name": "gguf"}, "storageUri": "hf://a/b"}}
+            await store.create(InferenceService.new("served", "default", spec={"predictor": predictor}))
             yield store
         finally:
             await store.close()
@@ -69,6 +72,19 @@ def test_objects_are_offered_by_kind(world: Any) -> None:
     assert completed(world, "get", "lmc/q") == ["lmc/qwen"]
     assert completed(world, "delete", "lmc", "ll") == ["llama"]
     assert "lmc/llama" in completed(world, "get", "")
+
+
+def test_kinds_are_offered_as_the_first_word(world: Any) -> None:
+    assert "pods" in completed(world, "get", "po")
+    assert "localmodelcaches" in completed(world, "delete", "local")
+    assert completed(world, "get", "pods", "po") == []
+    assert completed(nobody, "get", "inf") == ["inferenceservices"]
+
+
+def test_explain_and_chat_are_offered_services_only(world: Any) -> None:
+    assert completed(world, "explain", "") == ["isvc/served"]
+    assert completed(world, "explain", "isvc/s") == ["isvc/served"]
+    assert completed(world, "chat", "") == ["served"]
 
 
 def test_without_a_home_nothing_is_offered_and_nothing_fails() -> None:
