@@ -219,3 +219,22 @@ def test_run_takes_no_name_that_stands_for_another_model(running: HomeUnderTest,
     assert late.returncode == 6
     assert "`forebay delete isvc/taken lmc/taken -n default` ends that" in late.stderr
     running.forebay("delete", "isvc/taken", "lmc/taken")
+
+
+def test_run_uses_the_cache_that_holds_the_model_already(running: HomeUnderTest, tmp_path: Path) -> None:
+    """After the examples, `forebay run` moved their cache to another group and fetched all of it again."""
+    manifest = tmp_path / "cache.yaml"
+    manifest.write_text(
+        "apiVersion: serving.kserve.io/v1alpha1\nkind: LocalModelCache\nmetadata: {name: theirs}\n"
+        "spec: {sourceModelUri: 'hf://acme/one', nodeGroups: [nowhere]}\n"
+    )
+    running.forebay("apply", "-f", str(manifest))
+    for name in ("mine", "theirs"):
+        late = forebay(running, "run", "hf://acme/one", "hi", "--name", name, "--timeout", "1")
+        assert late.returncode == 6, late.stderr
+        assert json.loads(running.forebay("get", f"isvc/{name}", "-o", "json"))["kind"] == "InferenceService"
+    assert running.forebay("get", "lmc", "-o", "name").count("theirs") == 1
+    assert forebay(running, "get", "lmc/mine").returncode == 4
+    kept = json.loads(running.forebay("get", "lmc/theirs", "-o", "json"))
+    assert kept["spec"]["nodeGroups"] == ["nowhere"]
+    running.forebay("delete", "isvc/mine", "isvc/theirs", "lmc/theirs")

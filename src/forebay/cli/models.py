@@ -27,9 +27,13 @@ def name_for(uri: str) -> str:
     return ("m-" + name if not name[:1].isalpha() else name)[:NAME_MAX].rstrip("-")
 
 
-def objects_for(uri: str, name: str, namespace: str, *, replicas: int) -> list[Resource]:
-    """Node group, storage container (with this person's token, if there is one), cache and service."""
-    return [*credentials(), node_group(), cache(uri, name), service(uri, name, namespace, replicas=replicas)]
+def objects_for(
+    uri: str, name: str, namespace: str, *, replicas: int, cached: bool = False
+) -> list[Resource]:
+    """Node group, storage container (with this person's token, if there is one), cache and service;
+    neither group nor cache where one is there (`cached`)."""
+    kept = [] if cached else [node_group(), cache(uri, name)]
+    return [*credentials(), *kept, service(uri, name, namespace, replicas=replicas)]
 
 
 def credentials() -> list[Resource]:

@@ -57,12 +57,11 @@ def run(programs: Programs, uri: str, prompt: str | None, name: str, replicas: i
     async def body() -> str:
         async with programs.connect(data=folder) as client:
             await _check_free(client, uri, chosen, namespace)
-            for item in models.objects_for(uri, chosen, namespace, replicas=replicas):
+            there = await _cache_of(client, uri)
+            made = models.objects_for(uri, chosen, namespace, replicas=replicas, cached=there is not None)
+            for item in made:
                 await manifests.apply(client, item, namespace)
-            cache, service = (
-                models.cache(uri, chosen),
-                models.service(uri, chosen, namespace, replicas=replicas),
-            )
+            cache, service = there or models.cache(uri, chosen), made[-1]
             try:
                 await wait_for_all(client, [cache, service], timeout_s=timeout_s, give_up_on=FAILED)
             except Unavailable as error:
@@ -80,6 +79,14 @@ def run(programs: Programs, uri: str, prompt: str | None, name: str, replicas: i
     else:
         say(url, chosen, [*opening(system), {"role": "user", "content": prompt}])
     click.echo(f"\nserved as {chosen} at {url}/openai/v1; `forebay delete isvc {chosen}` ends it", err=True)
+
+
+async def _cache_of(client: Client, uri: str) -> LocalModelCache | None:
+    """The cache that holds this model already, whoever made it: a second one of its URI would be refused."""
+    for cache in (await client.list(LocalModelCache)).items:
+        if str(cache.spec.get("sourceModelUri") or "").rstrip("/") == uri.rstrip("/"):
+            return cache
+    return None
 
 
 async def _check_free(client: Client, uri: str, name: str, namespace: str) -> None:

@@ -137,16 +137,21 @@ def size_text(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def summary(report: Report) -> str:
     """One line: what came, from where, how fast."""
     if not report.bytes_network and report.files_had == report.files:
-        return f"{report.files} files were there already, nothing was fetched ({report.wall_s * 1000:.0f} ms)"
+        were = f"{_count(report.files, 'file')} {'was' if report.files == 1 else 'were'}"
+        return f"{were} there already, nothing was fetched ({report.wall_s * 1000:.0f} ms)"
     rate = report.bytes_total / report.wall_s if report.wall_s else 0.0
     sources = ", ".join(f"{size_text(n)} from {name}" for name, n in report.bytes_by_origin.items())
     resumed = f", {size_text(report.bytes_resumed)} kept from before" if report.bytes_resumed else ""
     fetched = report.files - report.files_had
     speed = f"{report.wall_s:.1f} s, {size_text(rate)}/s"
-    return f"{fetched} files, verified and durable: {sources}{resumed}; {speed}"
+    return f"{_count(fetched, 'file')}, verified and durable: {sources}{resumed}; {speed}"
 
 
 _WHAT = {
@@ -217,8 +222,8 @@ def explanation(report: Report, *, error: str = "") -> str:
             )
     lines.append(f"  {'all':<8} {sum(report.wall.values()):8.2f} s")
     lines.append(
-        f"{report.requests} requests, {report.connections_most} connections at most, "
-        f"{report.retries} retries, {report.cpu_s:.2f} s of CPU"
+        f"{_count(report.requests, 'request')}, {_count(report.connections_most, 'connection')} at most, "
+        f"{report.retries} {'retry' if report.retries == 1 else 'retries'}, {report.cpu_s:.2f} s of CPU"
     )
     lines += [f"from {name}: {size_text(count)}" for name, count in report.bytes_by_origin.items()]
     why = limited_by(report)[1]

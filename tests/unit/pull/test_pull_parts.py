@@ -193,4 +193,5 @@ def test_a_report_tells_people_what_came_and_what_held_it_back() -> None:
     assert limited_by(report) == ("network", "the network, or how fast the source sends (60 % of the time)")
     assert "receiving" in explanation(report) and "from hf: 4.3 GB" in explanation(report)
     assert summary(Report(files=2, files_had=2, wall_s=0.01)).startswith("2 files were there already")
+    assert summary(Report(files=1, files_had=1, wall_s=0.01)).startswith("1 file was there already")
     assert size_text(999) == "999 B" and size_text(1500) == "1.5 kB"
