@@ -110,7 +110,7 @@ def _metrics(env: Mapping[str, str], uri: str, report: Report, error: str) -> No
 
 def _failed(uri: str, error: ForebayError, terminal: bool, report: Report) -> int:
     if terminal:
-        to_stderr(f"error ({error.code}): {redacted(error.message)}")
+        to_stderr(f"Error: {redacted(error.message)}")
     else:
         line = {
             "event": "failed",
