@@ -8,8 +8,10 @@ import re
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from functools import cached_property
 
 from tests.fakes.fronts import Answer, Front
@@ -40,6 +42,7 @@ class Lie:
     resize: tuple[int, int] | None = None  # (after so many requests, bytes more or fewer at the end)
     resize_hides: bool = False  # the ETag stays
     ranges: str = ""  # a 206 that is "multipart", "bare" (no Content-Range), "more" (than asked), "no-total"
+    dated: bool = False  # Last-Modified instead of an ETag
     extra: int = 0  # bytes after the end of a chunked or close-delimited body
 
 
@@ -264,7 +267,10 @@ class LyingServer:
     def _head(self, status: int, headers: dict[str, str]) -> bytes:
         more = {"ETag": f'"{self.etag}"'} if status == 200 else {}
         more |= {"Connection": "close"} if self.lie.close_each else {}
-        return _lines(status, {**self.about, **more, **headers})
+        told = {**self.about, **more, **headers}
+        if self.lie.dated and (etag := told.pop("ETag", "")):
+            told["Last-Modified"] = formatdate(zlib.crc32(etag.encode()), usegmt=True)
+        return _lines(status, told)
 
 
 def _lines(status: int, headers: Mapping[str, str]) -> bytes:

@@ -43,9 +43,13 @@ def test_a_body_without_any_length_is_taken_as_it_comes(folder: Folder) -> None:
     assert holds(folder)
 
 
-def test_a_file_that_changes_between_ranges_starts_over_and_is_the_new_one(folder: Folder) -> None:
-    """Nobody promised a digest; mixing old and new bytes would go unseen but for the ETag."""
-    with LyingServer(BODY, Lie(change_after=4), promise=False) as server:
+@pytest.mark.parametrize("dated", [False, True])
+def test_a_file_that_changes_between_ranges_starts_over_and_is_the_new_one(
+    folder: Folder, dated: bool
+) -> None:
+    """Nobody promised a digest; mixing old and new bytes would go unseen but for the ETag, or for the date
+    where there is none."""
+    with LyingServer(BODY, Lie(change_after=4, dated=dated), promise=False) as server:
         file = RemoteFile("model.bin", SIZE, locator=server.url)
         report = folder.fetch(
             Listing(server.url, "r", (file,)), HttpSource({}), settings=quick(connections_max=1)

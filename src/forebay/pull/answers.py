@@ -33,6 +33,7 @@ class Asked:
     size: int | None
     ranged: bool
     etag: str = ""  # that earlier answers of the same host carried, "" if none has come
+    modified: str = ""  # their Last-Modified, where nothing better tells versions apart
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,9 @@ def _body(asked: Asked, head: Head) -> Judged:
         return Judged(Verdict.WRONG, f"the body is encoded ({coding[:20]}) although that was not asked for")
     if asked.etag and head.etag and head.etag != asked.etag:
         return Judged(Verdict.CHANGED, f"its ETag was {asked.etag[:80]} and is {head.etag[:80]}")
+    modified = head.get("last-modified")
+    if asked.modified and not head.etag and modified and modified != asked.modified:
+        return Judged(Verdict.CHANGED, f"it was of {asked.modified[:80]} and is of {modified[:80]}")
     if head.status == 206:
         return _partial(asked, head)
     if asked.ranged and (asked.start > 0 or head.get("content-range")):

@@ -149,8 +149,9 @@ class Asker:
         if transfer.size is None and start:
             claim.single = True
         ranged, headers = _wanted(claim, route, start)
-        asked = Asked(start if ranged else 0, claim.end, transfer.size, ranged,
-                      transfer.etags.get(f"{origin.index} {route.at.host}", ""))  # fmt: skip
+        known, at = transfer.etags, f"{origin.index} {route.at.host}"
+        asked = Asked(start if ranged else 0, claim.end, transfer.size, ranged, known.get(at, ""),
+                      known.get(f"{at} modified", ""))  # fmt: skip
         conn, head = self.ask(route, headers)
         return conn, head, judge(asked, head)
 
@@ -266,8 +267,11 @@ class Asker:
         transfer = claim.transfer
         claim.refused = 0
         self._board.origins.welcoming.add(origin.index)
+        at, modified = f"{origin.index} {route.at.host}", head.get("last-modified")
         if head.etag:
-            transfer.etags[f"{origin.index} {route.at.host}"] = head.etag
+            transfer.etags[at] = head.etag
+        elif modified and not transfer.digests.promised:  # several servers may date one file differently
+            transfer.etags[f"{at} modified"] = modified
         if head.get("x-amz-server-side-encryption").startswith("aws:kms"):
             transfer.digests.md5_void = True
         transfer.routes[origin.index] = route
