@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ from tests.faults.pulling import Folder, quick, some_bytes
 
 from forebay.errors import Clash, Denied, Exhausted, Unavailable
 from forebay.pull import Settings, pull_to
+from forebay.pull.folder import Watching
+from forebay.pull.limits import Limits
 from forebay.sources.http import HttpSource
 
 BODY = some_bytes(900_001)
@@ -93,6 +96,18 @@ def test_a_file_that_changed_since_it_was_listed_is_a_clash(tmp_path: Path) -> N
         with pytest.raises(Clash, match="since it was listed"):
             folder.fetch(listing, source)
     assert folder.names() == []
+
+
+def test_of_two_pulls_at_once_one_fetches_though_nobody_promised_a_digest(tmp_path: Path) -> None:
+    """The second waits for the part, and believes the record that the first has written meanwhile."""
+    limits = [Limits(1_500_000), Limits(1_500_000)]
+    with LyingServer(BODY, promise=False) as server, ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(lambda limit: pull_to(
+            server.url, tmp_path / "out", env={}, settings=quick(connections_max=1),
+            watching=Watching(limits=limit)), limits))  # fmt: skip
+        assert (tmp_path / "out" / "model.bin").read_bytes() == BODY
+        assert server.sent == len(BODY)
+    assert sorted(r.bytes_network for r in reports) == [0, len(BODY)]
 
 
 class Tunnel:

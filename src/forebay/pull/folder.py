@@ -106,9 +106,9 @@ class _Folder:
         with disk_errors(f"make {self.parts}"):
             make_folders(RealDisk(), self.parts)
         self._record = self.parts / "pulled.jsonl"
-        self._known = _load(self._record)
+        self._read, self._known = _size(self._record), _load(self._record)
         self._made: set[Path] = set()
-        self._base = f"{listing.endpoint} {listing.uri}@{listing.revision}"
+        self._base = listing.identity
 
     def have(self, file: RemoteFile) -> bool:
         """Whether the file is there already, whole."""
@@ -121,9 +121,19 @@ class _Folder:
             return False
         if same and seen == known.get("stat"):
             return True
+        if self._others_wrote():
+            return self.have(file)
         if not (file.sha256 or file.git_sha1) or not _hashes(file, self.dest / file.path, seen[0]):
             return False
         self._note(file.path, {"identity": journal.identity(file, self._base), "stat": seen})
+        return True
+
+    def _others_wrote(self) -> bool:
+        """Whether another pull into this folder has written to the record since it was read; reads it."""
+        size = _size(self._record)
+        if size == self._read:
+            return False
+        self._read, self._known = size, _load(self._record)
         return True
 
     def _have_packed(self, file: RemoteFile, known: Mapping[str, object]) -> bool:
@@ -210,6 +220,7 @@ class _Folder:
         text = "".join(json.dumps({"path": path, **about}) + "\n" for path, about in lines.items())
         with open(self._record, "a", encoding="utf-8") as record:
             record.write(text)
+        self._read += len(text.encode())  # what is ours; others' lines make it differ from the file's size
         self._known.update({path: dict(about) for path, about in lines.items()})
 
 
@@ -222,6 +233,12 @@ def _load(path: Path) -> dict[str, dict[str, object]]:
                 item = parsed(line)
                 out[item["path"]] = item
     return out
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def _hashes(file: RemoteFile, path: Path, size: int) -> bool:

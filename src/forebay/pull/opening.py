@@ -19,7 +19,7 @@ def transfers(listing: Listing, files: Sequence[RemoteFile], parts: Path) -> lis
     differ."""
     out = []
     for file in files:
-        identity = journal.identity(file, f"{listing.endpoint} {listing.uri}@{listing.revision}")
+        identity = journal.identity(file, listing.identity)
         stem = file.sha256 if file.sha256 else "x-" + sha256(identity.encode()).hexdigest()[:40]
         path = parts / f"{stem}.part"
         out.append(Transfer(file, identity, path, file.size, Lock(path.with_name(path.name + ".lock"))))

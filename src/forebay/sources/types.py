@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
+from forebay.kit.redact import unsigned
+
 
 @dataclass(frozen=True)
 class RemoteFile:
@@ -41,6 +43,11 @@ class Listing:
     folder: str = ""
     allow: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """What tells it from every other listing: a file that is signed anew is the same file."""
+        return f"{self.endpoint} {unsigned(self.uri)}@{self.revision}"
 
     @property
     def size(self) -> int | None:

@@ -9,6 +9,7 @@ from forebay.pull.answers import Asked, Verdict, judge
 from forebay.sources.wire.heads import Head
 
 PART = Asked(100, 200, 1000, ranged=True)
+FIRST = Asked(0, 100, 1000, ranged=True)
 REST = Asked(100, None, None, ranged=True)
 WHOLE = Asked(0, 1000, 1000, ranged=False)
 
@@ -28,6 +29,8 @@ WHOLE = Asked(0, 1000, 1000, ranged=False)
     (PART, 206, {"content-length": "100"}, Verdict.WRONG),
     (PART, 200, {"content-length": "1000"}, Verdict.WHOLE),
     (PART, 200, {"content-length": "100", "content-range": "bytes 100-199/1000"}, Verdict.WHOLE),
+    (FIRST, 200, {"content-length": "100", "content-range": "bytes 0-99/1000"}, Verdict.WHOLE),
+    (FIRST, 200, {"content-length": "1000"}, Verdict.WHOLE),
     (REST, 206, {"content-range": "bytes 100-999/1000"}, Verdict.TAKE),
     (REST, 206, {"content-range": "bytes 0-999/1000"}, Verdict.WRONG),
     (WHOLE, 200, {"content-length": "1000"}, Verdict.TAKE),
