@@ -25,7 +25,7 @@ from tests.faults.lying_server import Lie, LyingServer
 from tests.faults.pulling import Folder, quick, some_bytes
 
 from forebay.errors import Clash, Denied, Exhausted, Unavailable
-from forebay.pull import Settings, pull_to
+from forebay.pull import Report, Settings, pull_to
 from forebay.pull.folder import Watching
 from forebay.pull.limits import Limits
 from forebay.sources.http import HttpSource
@@ -89,13 +89,14 @@ def test_a_link_in_the_target_that_leads_out_is_not_followed(tmp_path: Path) -> 
 
 
 def test_a_file_that_changed_since_it_was_listed_is_a_clash(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder, told = Folder(tmp_path), list[Report]()
     with LyingServer(BODY, Lie(change_after=0), promise=False) as server:
         source = HttpSource({})
         listing = source.resolve(server.url)
         with pytest.raises(Clash, match="since it was listed"):
-            folder.fetch(listing, source)
+            folder.fetch(listing, source, on_report=told.append)
     assert folder.names() == []
+    assert (told[0].files, told[0].files_had) == (1, 0)  # it was not there, and it is not
 
 
 def test_of_two_pulls_at_once_one_fetches_though_nobody_promised_a_digest(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_of_two_pulls_at_once_one_fetches_though_nobody_promised_a_digest(tmp_pa
             watching=Watching(limits=limit)), limits))  # fmt: skip
         assert (tmp_path / "out" / "model.bin").read_bytes() == BODY
         assert server.sent == len(BODY)
-    assert sorted(r.bytes_network for r in reports) == [0, len(BODY)]
+    assert sorted((r.bytes_network, r.files_had) for r in reports) == [(0, 1), (len(BODY), 0)]
 
 
 class Tunnel:

@@ -42,8 +42,8 @@ class Board:
         self.notes: list[str] = []
         self.origins = Origins(tuple(origins), self.notes)
         self.left = len(transfers)
-        self.total = len(transfers)
         self.bytes_resumed = 0
+        self.had: list[Transfer] = []  # which someone else has finished meanwhile
         self.retries = 0
         self.asked_slower = False
         self.round_trip_s = 0.0  # the shortest of some answers; 0: not known yet
@@ -51,7 +51,7 @@ class Board:
         self.unjournaled = 0
         self._journal_bytes = max(settings.journal_every_bytes, sum(t.size or 0 for t in transfers) // 100)
         small = [t for t in transfers if t.size and t.size <= settings.small_bytes]
-        big = [t for t in transfers if t not in set(small)] if len(small) < len(transfers) else []
+        big = [t for t in transfers if not t.size or t.size > settings.small_bytes]
         if len(small) == 1:
             small, big = [], [*big, *small]  # nothing to pipeline
         self.small: deque[Transfer] = deque(small)
@@ -167,6 +167,7 @@ class Board:
         with self.changed:
             if transfer in self.open:
                 self.open.remove(transfer)
+            self.had.append(transfer)
             self.left -= 1
             self._wake_all()
 
@@ -214,8 +215,7 @@ class Board:
     def learned_size(self, claim: Claim, size: int) -> None:
         """The file's size is known now."""
         with self.changed:
-            claim.transfer.size = size
-            claim.end = size
+            claim.transfer.size = claim.end = size
             self._wake_hasher(claim.transfer)
 
     def one_stream(self, claim: Claim) -> bool:
@@ -394,7 +394,7 @@ class Board:
             return out
 
     def bytes_done(self) -> int:
-        """Bytes on disk of files that are not published yet."""
+        """Bytes on disk of files that this pull has not published."""
         with self.changed:
             ready = sum(i.size if isinstance(i, Finished) else i.done.total for i in self.verified)
-            return ready + sum(t.done.total for t in self.open)
+            return ready + sum(t.done.total for t in self.open) + sum(t.size or 0 for t in self.had)

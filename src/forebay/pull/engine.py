@@ -209,11 +209,13 @@ class _Pull:
         left = max(0, wanted - done)
         return Progress(
             done + ((total or 0) - wanted if total is not None else 0), total,
-            self._committer.files + len(self._plan.listing.files) - len(self._wanted),
-            len(self._plan.listing.files),
+            self._committer.files + self._files_had(), len(self._plan.listing.files),
             pace.rate_bytes_s, pace.eta_s(left) if total is not None else None, pace.source, phase,
             sum(w.busy for w in self._workers),
         )  # fmt: skip
+
+    def _files_had(self) -> int:
+        return len(self._plan.listing.files) - len(self._wanted) + len(self._board.had)
 
     def _spent(self, now: float) -> dict[str, float]:
         """Thread seconds by phase, of all threads."""
@@ -230,7 +232,7 @@ class _Pull:
         self._ledger.tick(now, seconds)
         return Report(
             files=len(self._plan.listing.files),
-            files_had=len(self._plan.listing.files) - self._committer.files,
+            files_had=self._files_had(),
             bytes_total=self._committer.bytes, bytes_resumed=self._board.bytes_resumed,
             bytes_by_origin=self._by_origin(), seconds=seconds, wall=dict(self._ledger.seconds),
             wall_s=now - self._started, connections_most=self._most, cpu_s=cpu_s() - self._cpu,
