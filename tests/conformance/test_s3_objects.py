@@ -199,6 +199,51 @@ def test_a_checksum_over_checksums_promises_nothing_about_the_bytes(
         assert tree_of_pull("s3://bucket/team", tmp_path / "out", anonymous(server.url)) == {"w.bin": BODY}
 
 
+@pytest.mark.parametrize("kind", ["aws:kms", "aws:kms:dsse", "AES256"])
+@pytest.mark.parametrize("names", [("w.bin",), ("a.json", "b.json", "c.json")], ids=["large", "small"])
+def test_the_etag_of_an_object_under_a_key_of_its_own_is_no_md5(
+    tmp_path: Path, names: tuple[str, ...], kind: str
+) -> None:
+    """32 hex digits they are all the same; only the answer to a GET says so. Under Amazon's own key they are
+    the MD5, and what differs from it is damaged."""
+    etag = "0123456789abcdef" * 2
+    entries = "".join(f"<Contents><Key>team/{name}</Key><Size>{len(BODY)}</Size>"
+                      f"<ETag>&quot;{etag}&quot;</ETag></Contents>" for name in names)  # fmt: skip
+
+    def answer(request: Request) -> Reply:
+        if "list-type" in request.target:
+            return Reply(200, {}, f"<ListBucketResult>{entries}</ListBucketResult>".encode())
+        return ranged(request, BODY, {"ETag": f'"{etag}"', "x-amz-server-side-encryption": kind})
+
+    with serving(answer) as server:
+        env = anonymous(server.url)
+        if kind == "AES256":
+            with pytest.raises(Damaged, match="md5 is"):
+                tree_of_pull("s3://bucket/team", tmp_path / "out", env)
+        else:
+            assert tree_of_pull("s3://bucket/team", tmp_path / "out", env) == dict.fromkeys(names, BODY)
+
+
+def test_small_objects_under_amazons_own_key_come_once(tmp_path: Path) -> None:
+    """Amazon encrypts every object and says so in every answer: that alone is no reason to ask twice."""
+    small, asked = BODY[:5000], list[Request]()
+    entries = "".join(
+        f"<Contents><Key>team/{n}.json</Key><Size>{len(small)}</Size>"
+        f"<ETag>&quot;{hashlib.md5(small).hexdigest()}&quot;</ETag></Contents>"
+        for n in range(9)
+    )
+
+    def answer(request: Request) -> Reply:
+        if "list-type" in request.target:
+            return Reply(200, {}, f"<ListBucketResult>{entries}</ListBucketResult>".encode())
+        asked.extend([request] if request.method == "GET" else [])
+        return ranged(request, small, {"x-amz-server-side-encryption": "AES256"})
+
+    with serving(answer) as server:
+        assert len(tree_of_pull("s3://bucket/team", tmp_path / "out", anonymous(server.url))) == 9
+    assert len(asked) == 9
+
+
 @pytest.mark.parametrize("said", ["header", "body"])
 def test_a_bucket_in_another_region_is_asked_there(tmp_path: Path, said: str) -> None:
     """Amazon answers 301 without an address, or 400, and names the region; signatures carry it."""

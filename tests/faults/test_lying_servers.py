@@ -11,7 +11,7 @@ import pytest
 from tests.faults.lying_server import Lie, LyingServer, until
 from tests.faults.pulling import KIB, Folder, Renewing, quick, some_bytes
 
-from forebay.errors import Damaged, Invalid, Unavailable
+from forebay.errors import Damaged, Denied, Invalid, Unavailable
 from forebay.pull.limits import Limits, Slots
 from forebay.sources.http import HttpSource
 from forebay.sources.types import Listing, RemoteFile, Request
@@ -56,6 +56,15 @@ def test_a_file_that_changes_between_ranges_starts_over_and_is_the_new_one(
         )
     assert (folder.out / "model.bin").read_bytes() == bytes(b ^ 1 for b in BODY)
     assert any("started over" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_lets_nobody_in_is_asked_once(folder: Folder, status: int) -> None:
+    """A refusal is an expired pass only where one was accepted before; a wrong password is wrong."""
+    with LyingServer(BODY, Lie(statuses=[(status, {})] * 99)) as server:
+        with pytest.raises(Denied, match=f"refused \\({status}\\): check the credentials"):
+            folder.pull(server.url, settings=quick(connections_start=1, connections_max=1))
+        assert len(server.gets) == 1
 
 
 def test_credentials_do_follow_a_redirect_on_the_same_host(folder: Folder) -> None:

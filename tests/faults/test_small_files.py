@@ -9,7 +9,7 @@ import pytest
 from tests.faults.lying_server import Lie, LyingServer
 from tests.faults.pulling import KIB, Folder, Renewing, quick, some_bytes
 
-from forebay.errors import Damaged, Denied, ForebayError
+from forebay.errors import Clash, Damaged, Denied, ForebayError
 from forebay.sources.http import HttpSource
 from forebay.sources.types import Listing, RemoteFile, Source
 
@@ -79,6 +79,17 @@ def test_what_is_not_the_file_is_not_published(tmp_path: Path, lie: Lie, promise
     with LyingServer(BODY, replace(lie)) as server, pytest.raises(ForebayError):
         pull(folder, server, promised=promised)
     assert all((folder.out / n).read_bytes() == BODY for n in folder.names())
+
+
+def test_a_small_file_that_changed_since_it_was_listed_is_a_clash(tmp_path: Path) -> None:
+    """Nobody promised a digest (Azure's blobs may have none): only the ETag says that it is another file."""
+    folder = Folder(tmp_path)
+    with LyingServer(BODY) as server:
+        files = [RemoteFile(f"{n}.txt", len(BODY), etag="other" if n == 5 else server.etag,
+                            locator=f"{server.url}/{n}") for n in range(COUNT)]  # fmt: skip
+        with pytest.raises(Clash, match=r"5\.txt .* was changed since it was listed"):
+            folder.fetch(Listing(server.url, "r", tuple(files)), HttpSource({}), settings=SETTINGS)
+    assert "5.txt" not in folder.names()
 
 
 def test_bytes_that_do_not_match_are_kept_aside(tmp_path: Path) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from forebay.errors import Invalid
-from forebay.sources.settings import trust_from
+from forebay.errors import Invalid, Unavailable
+from forebay.sources.settings import endpoint_of, trust_from
+from forebay.sources.wire.client import Client
+from forebay.sources.wire.conn import Trust, tls_context
 from forebay.sources.wire.heads import where
 from forebay.sources.wire.proxy import proxy_for
 
@@ -68,3 +75,40 @@ def test_who_is_excepted_from_the_proxy(rule: str, url: str, direct: bool) -> No
 def test_a_proxy_that_is_not_http_is_refused() -> None:
     with pytest.raises(Invalid, match="http://"):
         proxy_for(where("https://a.example"), {"HTTPS_PROXY": "socks5://proxy:1080"})
+
+
+def test_who_is_to_blame_for_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """The bundle is good and the client's file is not: the message named the bundle."""
+    client, bundle = tmp_path / "client.pem", tmp_path / "bundle.pem"
+    client.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    bundle.write_text("no certificate")
+    with pytest.raises(Invalid, match=r"client\.pem cannot be used as a client certificate .*and its key"):
+        tls_context(Trust(client_cert=str(client)))
+    with pytest.raises(Invalid, match=r"bundle\.pem cannot be used as a CA bundle"):
+        tls_context(Trust(ca_file=str(bundle), client_cert=str(client)))
+    with pytest.raises(Invalid, match="check FOREBAY_CLIENT_CERT"):
+        trust_from({"FOREBAY_CLIENT_CERT": str(tmp_path / "gone.pem")})
+
+
+@pytest.mark.parametrize("text", ["hub.example", "127.0.0.1:8080", "ftp://hub.example", "http://", "//hub"])
+def test_an_endpoint_that_is_no_address_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(Invalid, match="HF_ENDPOINT must be an http:// or https:// address"):
+        endpoint_of(text, "HF_ENDPOINT")
+
+
+def test_a_listing_that_comes_a_byte_at_a_time_is_given_up() -> None:
+    """It would take hours, and each byte was progress."""
+
+    def drip(server: socket.socket) -> None:
+        with suppress(OSError), server.accept()[0] as peer:
+            while peer.send(b"HTTP/1.1 200 OK\r\n"[:1]):
+                time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,), daemon=True)
+        thread.start()
+        usual = Client({})
+        quick = replace(usual, attempts_max=1, deadlines=replace(usual.deadlines, stall_s=0.6))
+        with closing(quick), pytest.raises(Unavailable, match=r"only \d+ bytes came in 1 s"):
+            quick.get(f"http://127.0.0.1:{server.getsockname()[1]}/")
+        thread.join(5)

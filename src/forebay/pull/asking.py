@@ -272,7 +272,7 @@ class Asker:
             transfer.etags[at] = head.etag
         elif modified and not transfer.digests.promised:  # several servers may date one file differently
             transfer.etags[f"{at} modified"] = modified
-        if head.get("x-amz-server-side-encryption").startswith("aws:kms"):
+        if is_keyed(head):
             transfer.digests.md5_void = True
         transfer.routes[origin.index] = route
         if transfer.size is None and head.content_length is not None:
@@ -338,6 +338,12 @@ class Asker:
         if not self._board.avoid(claim.transfer, origin, why):
             raise error(why)
         raise Retry(why, wait_s=0.0)
+
+
+def is_keyed(head: Head) -> bool:
+    """Whether S3 keeps the object under a key of its own: then its ETag is no MD5. Under Amazon's own key
+    (AES256, which every object has) it is one."""
+    return head.get("x-amz-server-side-encryption").startswith("aws:kms")
 
 
 def _wanted(claim: Claim, route: Route, start: int) -> tuple[bool, dict[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from forebay.pull.answers import Asked, Verdict, judge
-from forebay.pull.asking import Asker
+from forebay.pull.asking import Asker, is_keyed
 from forebay.pull.board import Board
 from forebay.pull.clockwork import Watch
 from forebay.pull.digests import Digests
@@ -92,7 +92,7 @@ class SmallFiles:
         head, own = conn.answer(), self._board.origins.is_last(origin)
         judged = judge(Asked(0, transfer.size, transfer.size, ranged=False, etag=""), head)
         stale = own and transfer.file.etag and head.etag and head.etag != transfer.file.etag
-        if judged.verdict is not Verdict.TAKE or stale or head.get("x-amz-server-side-encryption"):
+        if judged.verdict is not Verdict.TAKE or stale or is_keyed(head):
             conn.skip(256 * 1024)
             return None
         assert transfer.size is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from forebay.errors import Absent, Invalid
 from forebay.kit.foreign import parsed
+from forebay.kit.redact import redacted
 from forebay.sources.types import Listing
 from forebay.sources.wire.conn import Trust
 
@@ -36,11 +38,9 @@ def trust_from(env: Mapping[str, str], *, verify: bool = True, aws: bool = False
     """
     ca_file = _bundle(env, aws=aws)
     client = env.get("FOREBAY_CLIENT_CERT", "")
-    for name in (ca_file, client):
+    for name, what in ((ca_file, "the CA bundle's mount or variable"), (client, "FOREBAY_CLIENT_CERT")):
         if name and not Path(name).is_file():
-            raise Invalid(
-                f"the certificate file {name} is not there; check the CA bundle's mount or variable"
-            )
+            raise Invalid(f"the certificate file {name} is not there; check {what}")
     return Trust("" if ca_file in _SYSTEM_ROOTS else ca_file, client, verify)
 
 
@@ -56,6 +56,8 @@ def _bundle(env: Mapping[str, str], *, aws: bool) -> str:
 def endpoint_of(url: str, name: str) -> str:
     """A service's address without a slash at its end. Raises Invalid for one with a user or password in it:
     addresses are stored and shown, credentials have variables of their own."""
+    if not re.match(r"(?i)https?://[^/]", url):
+        raise Invalid(f"{name} must be an http:// or https:// address, not {redacted(url[:200])!r}")
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise Invalid(f"{name} holds a user or password; take it out and use the source's own variables")
     return url.rstrip("/")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
 
-from forebay.pull import journal
+from forebay.pull import journal, parts
 from forebay.pull.opening import open_transfer, transfers
 from forebay.pull.plan import Ranges
 from forebay.pull.state import Transfer
@@ -62,3 +63,30 @@ def test_a_journal_that_cannot_be_read_means_nothing_came(tmp_path, monkeypatch)
     monkeypatch.setattr(journal, "encode", lambda entry: b"torn")
     kept = reopened(tmp_path, monkeypatch, boots=("b1", "b1"))
     assert kept.done.total == 0 and kept.path.stat().st_size == 0
+
+
+def test_a_journal_about_other_bytes_means_nothing_came(tmp_path, monkeypatch):
+    """Of one digest and another size, say: the part has the same name."""
+    file = RemoteFile("model.bin", len(BODY), sha256="a" * 64)
+    (transfer,) = transfers(Listing("https://h/model.bin", "r", (file,)), [file], tmp_path)
+    journal.save(transfer.journal, journal.Entry(f"sha256:{'a' * 64}:{len(BODY) + 1}", CAME))
+    assert journal.load(transfer.journal, transfer.identity) is None
+
+
+def test_a_lock_whose_name_went_between_opening_and_locking_is_nobodys(tmp_path, monkeypatch):
+    """The holder before us removes the file as it lets go; a third would make a new one and lock that."""
+    flock, path = fcntl.flock, tmp_path / "x.lock"
+
+    def late(descriptor: int, operation: int) -> None:
+        path.unlink()
+        monkeypatch.setattr(parts.fcntl, "flock", flock)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(parts.fcntl, "flock", late)
+    lock, other = parts.Lock(path), parts.Lock(path)
+    assert not lock.take()
+    assert other.take() and not lock.take()
+    other.release()
+    assert lock.take()
+    lock.release()
+    assert not path.exists()

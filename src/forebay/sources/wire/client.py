@@ -14,11 +14,12 @@ from forebay.errors import Denied, ForebayError, Invalid, Unavailable
 from forebay.kit.backoff import backoff_s
 from forebay.kit.foreign import parsed
 from forebay.kit.redact import redacted
-from forebay.sources.wire.conn import Conn, Deadlines, Trust
+from forebay.sources.wire.conn import Conn, Deadlines, Trust, Untrusted
 from forebay.sources.wire.heads import Head, Where, WireError, follow, headers_after, where
 from forebay.sources.wire.proxy import proxy_for
 
 BODY_MAX = 64 * 1024 * 1024
+LEAST_BYTES_S = 64  # a listing that comes a byte a second would take hours
 AGENT = "forebay"
 _SPENT = re.compile(r";\s*r=0\s*;\s*t=(\d{1,9})")
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -52,7 +53,7 @@ class Client:
     certificates."""
 
     env: Mapping[str, str]
-    deadlines: Deadlines = field(default_factory=lambda: Deadlines(15, 30))
+    deadlines: Deadlines = field(default_factory=lambda: Deadlines(15, 30, LEAST_BYTES_S))
     trust: Trust = field(default_factory=Trust)
     attempts_max: int = 4
     sleep: Callable[[float], None] = time.sleep
@@ -70,6 +71,8 @@ class Client:
             last = attempt + 1 == self.attempts_max
             try:
                 reply = self._hops(method, url, headers or {}, body)
+            except Untrusted as error:
+                raise Unavailable(f"{redacted(url)}: {error}") from error
             except WireError as error:
                 if last:
                     raise Unavailable(

@@ -42,6 +42,21 @@ class Unreachable(WireError):
     """No connection could be made."""
 
 
+class Untrusted(Unreachable):
+    """The peer's certificate is not believed; asking again soon changes nothing."""
+
+
+_REMEDIES = {  # by the number of OpenSSL's complaint
+    9: "it is not valid yet; is this machine's clock right?",
+    10: "who runs the server must renew it; or is this machine's clock wrong?",
+    62: "is the address right?",  # the name
+    64: "is the address right?",  # the number
+}
+_REMEDY = (
+    "if it is meant, add its authority to the CA bundle (SSL_CERT_FILE, or what REQUESTS_CA_BUNDLE names)"
+)
+
+
 @dataclass(frozen=True)
 class Trust:
     """Whom to believe over TLS, and who we say we are. `ca_file` is added to the system's own roots."""
@@ -68,16 +83,27 @@ def tls_context(trust: Trust) -> ssl.SSLContext:
     try:
         if trust.ca_file:
             context.load_verify_locations(trust.ca_file)
-        if trust.client_cert:
-            context.load_cert_chain(trust.client_cert)
     except (OSError, ssl.SSLError) as error:
         raise Invalid(
-            f"cannot use the certificates in {trust.ca_file or trust.client_cert}: {error}"
+            f"{trust.ca_file} cannot be used as a CA bundle ({error}); it must be in PEM"
+        ) from error
+    try:
+        if trust.client_cert:
+            context.load_cert_chain(trust.client_cert, password=_no_password)
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise Invalid(
+            f"{trust.client_cert} cannot be used as a client certificate ({error}): FOREBAY_CLIENT_CERT must "
+            "be a PEM file with the certificate and its key, which needs no password"
         ) from error
     if not trust.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _no_password() -> str:
+    """Instead of OpenSSL's question on the terminal, which would wait for ever."""
+    return ""
 
 
 class Conn:
@@ -124,8 +150,9 @@ class Conn:
             self._sock = tls_context(trust).wrap_socket(self._sock, server_hostname=at.host)
             self._sock.settimeout(_TICK_S)
         except ssl.SSLCertVerificationError as error:
-            raise Unreachable(
-                f"the certificate of {at.host} is not trusted: {error.verify_message}"
+            remedy = _REMEDIES.get(error.verify_code, _REMEDY)
+            raise Untrusted(
+                f"the certificate of {at.host} is not trusted ({error.verify_message.rstrip('.')}): {remedy}"
             ) from error
         except (OSError, ssl.SSLError) as error:
             raise Unreachable(f"no TLS connection to {at.host}:{at.port}: {error}") from error
@@ -319,7 +346,7 @@ class Conn:
         if seconds < self._deadlines.stall_s:
             self._window = (since, total)
         elif total < max(1.0, self._deadlines.least_bytes_s * seconds):
-            raise Stalled(f"{total} bytes in {seconds:.0f} s")
+            raise Stalled(f"only {total} bytes came in {seconds:.0f} s")
         else:
             self._window = (time.monotonic(), 0)
 

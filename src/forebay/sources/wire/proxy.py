@@ -30,7 +30,8 @@ def proxy_for(at: Where, env: Mapping[str, str]) -> Proxy | None:
         return None
     parts = urlsplit(text if "://" in text else f"http://{text}")
     if parts.scheme != "http" or not parts.hostname:
-        raise Invalid(f"the proxy for {at.host} must be an http:// address")
+        names = f"{at.scheme.upper()}_PROXY and ALL_PROXY"
+        raise Invalid(f"the proxy for {at.host} must be an http:// address; check {names}")
     headers = {}
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
