@@ -144,7 +144,7 @@ class Bucket:
         self.more, self.body, self.algorithm = more or {}, BODY, "CRC64NVME"
         self.seen: list[Request] = []
         self.refuse: Callable[[Request], Reply | None] = lambda _: None
-        self.extra = ""
+        self.extra, self.etag = "", "abc-2"
 
     def __call__(self, request: Request) -> Reply:
         self.seen.append(request)
@@ -153,8 +153,8 @@ class Bucket:
             return refused
         if "list-type" not in request.target:
             return ranged(request, self.body, {"ETag": '"abc-2"', **self.more})
-        entry = (f"<Contents><Key>team/w.bin</Key><Size>{len(BODY)}</Size><ETag>&quot;abc-2&quot;</ETag>"
-                 f"<ChecksumAlgorithm>{self.algorithm}</ChecksumAlgorithm></Contents>")  # fmt: skip
+        entry = (f"<Contents><Key>team/w.bin</Key><Size>{len(BODY)}</Size>"
+                 f"<ETag>&quot;{self.etag}&quot;</ETag><ChecksumAlgorithm>{self.algorithm}</ChecksumAlgorithm></Contents>")  # fmt: skip
         return Reply(200, {}, f"<ListBucketResult>{entry}{self.extra}</ListBucketResult>".encode())
 
 
@@ -287,8 +287,10 @@ def test_amazons_own_address_follows_the_region(tmp_path: Path) -> None:
     assert "eu-north-1" in source.request(listing, listing.files[0]).url
 
 
-def test_who_may_list_but_not_read_is_denied_when_it_is_resolved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("etag", ["abc-2", "0123456789abcdef" * 2], ids=["in-parts", "md5"])
+def test_who_may_list_but_not_read_is_denied_when_it_is_resolved(tmp_path: Path, etag: str) -> None:
     bucket = Bucket()
+    bucket.etag = etag
     bucket.refuse = lambda request: None if "list-type" in request.target else Reply(403)
     with serving(bucket) as server, pytest.raises(Denied, match=r"team/w\.bin"):
         resolve("s3://bucket/team", anonymous(server.url))

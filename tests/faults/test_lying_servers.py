@@ -91,6 +91,16 @@ def test_a_drop_at_every_tenth_costs_next_to_no_bytes(folder: Folder) -> None:
     assert holds(folder)
 
 
+def test_drops_far_within_a_block_end_with_the_file(folder: Folder) -> None:
+    """A proxy that cuts each connection short: every one brings a little, and none of it comes twice."""
+    body = some_bytes(2_000_000)
+    settings = quick(block_bytes=4 << 20, buffers_bytes_max=16 << 20, connections_start=1, connections_max=1)
+    with LyingServer(body, Lie(reset_at=tuple(range(100_000, 2_000_000, 100_000)))) as server:
+        report = folder.pull(server.url, settings=settings)
+        assert server.sent == len(body)
+    assert (folder.out / "model.bin").read_bytes() == body and report.retries == 19
+
+
 def test_a_peer_that_sends_bad_bytes_is_named_and_avoided(folder: Folder) -> None:
     with LyingServer(BODY, Lie(flip_at=SIZE // 3)) as peer, LyingServer(BODY) as origin:
         near, far = Naming("peer-7", peer), Naming("origin", origin)

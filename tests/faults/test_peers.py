@@ -15,10 +15,13 @@ from forebay.engines.blobs import BlobServer
 from forebay.engines.hub import Hub, HubSettings
 from forebay.errors import Invalid
 from forebay.pull import engine, steer
+from forebay.pull.blame import LEFT_MAX, Origins
 from forebay.pull.folder import Watching, pull_to
 from forebay.pull.model import Settings
+from forebay.pull.opening import transfers
+from forebay.pull.state import Origin
 from forebay.sources.peer import peers_from
-from forebay.sources.types import Listing
+from forebay.sources.types import Listing, RemoteFile
 
 URI = "hf://acme/m"
 FILES = {"a.safetensors": some_bytes(24 << 20), "b.safetensors": some_bytes(9 << 20, seed=2),
@@ -106,7 +109,13 @@ def test_a_file_that_the_peer_lacks_comes_from_the_source(tmp_path, env, cache):
 
 
 def test_a_peer_with_another_model_is_left_after_a_few_files(tmp_path, env):
+    files = tuple(RemoteFile(f"{n}.bin", 9, sha256=hashlib.sha256(bytes(9)).hexdigest()) for n in range(40))
     with BlobServer(open_root(tmp_path / "other").layout.root) as peer:
+        left, asked = Origins((Origin(peer, "peer", 0), Origin(peer, "hf", 1)), []), 0
+        for transfer in transfers(Listing(URI, "r", files), files, tmp_path):
+            if left.of(transfer) is left.all[0]:
+                asked += left.avoid(transfer, left.all[0], "it has not got it")
+        assert asked == LEFT_MAX
         report = pulled(tmp_path, env, peer)
         assert (by(report, peer), report.bytes_by_origin["hf"]) == (0, all_bytes())
         assert any("avoided for all that is left" in note for note in report.notes)

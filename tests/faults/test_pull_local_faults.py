@@ -252,6 +252,8 @@ def test_a_tunnel_through_a_proxy_carries_tls(tmp_path: Path, authority: Path) -
     with LyingServer(BODY) as server, over_tls(server, authority, ask_client=False) as url:
         env = {"https_proxy": proxy.url, "SSL_CERT_FILE": str(authority)}
         pull_to(url, tmp_path / "a", env=env, settings=quick(connections_max=1))
+        # The proxy's password is the proxy's: what goes through the tunnel is for the server alone.
+        assert server.seen and not [s for s in server.seen if "proxy-authorization" in s.headers]
     proxy.close()
     assert all(a.startswith("CONNECT 127.0.0.1:") and a.endswith("with credentials") for a in proxy.asked)
     assert (tmp_path / "a" / "model.bin").read_bytes() == BODY

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.faults.lying_server import Lie, LyingServer
 from tests.faults.pulling import KIB, Folder, Renewing, quick, some_bytes
 
 from forebay.errors import Clash, Damaged, Denied, ForebayError
+from forebay.pull import Report
+from forebay.pull.limits import Limits
 from forebay.sources.http import HttpSource
 from forebay.sources.types import Listing, RemoteFile, Source
 
@@ -18,12 +21,15 @@ BODY = some_bytes(5 * KIB + 7)
 SETTINGS = quick(small_bytes=16 * KIB, block_bytes=64 * KIB)
 
 
-def pull(folder: Folder, server: LyingServer, source: Source | None = None, *, promised: bool = True) -> None:
+def pull(
+    folder: Folder, server: LyingServer, source: Source | None = None, *, promised: bool = True, **hooks: Any
+) -> Report:
     digest = server.digest if promised else ""
     files = [
         RemoteFile(f"{n}.txt", len(BODY), sha256=digest, locator=f"{server.url}/{n}") for n in range(COUNT)
     ]
-    folder.fetch(Listing(server.url, "r", tuple(files)), source or HttpSource({}), settings=SETTINGS)
+    listing = Listing(server.url, "r", tuple(files))
+    return folder.fetch(listing, source or HttpSource({}), settings=SETTINGS, **hooks)
 
 
 def whole(folder: Folder) -> bool:
@@ -98,6 +104,19 @@ def test_bytes_that_do_not_match_are_kept_aside(tmp_path: Path) -> None:
         pull(folder, server)
     assert folder.names() == []
     assert any(p.read_bytes() != BODY for p in folder.damaged.iterdir())
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(100_000), Limits(per_origin={"http": 100_000})], ids=["all", "one"]
+)
+def test_a_limit_is_kept_among_small_files_too(tmp_path: Path, limits: Limits) -> None:
+    """They come over one connection, one behind the other; the limit of the pull, or of the origin, counts
+    them all the same."""
+    folder = Folder(tmp_path)
+    with LyingServer(BODY) as server:
+        report = pull(folder, server, limits=limits)
+    assert whole(folder)
+    assert report.wall_s > 0.75 * COUNT * len(BODY) / 100_000 and report.wall["limit"] > 0.3
 
 
 @pytest.mark.parametrize("small", [0, 16 * KIB], ids=["one-by-one", "pipelined"])

@@ -23,8 +23,19 @@ class SmallFiles:
     """Fetches batches for one worker. What does not go smoothly is left for the long way, which knows every
     trick."""
 
-    def __init__(self, board: Board, asker: Asker, *, watch: Watch, folder: Path) -> None:
+    def __init__(
+        self,
+        board: Board,
+        asker: Asker,
+        *,
+        watch: Watch,
+        folder: Path,
+        wait: Callable[[str, int], tuple[int, bool]],
+    ) -> None:
+        """`wait` keeps a limit: of (origin, bytes wanted) it tells, when it is time, how many may come, and
+        whether it has waited."""
         self._board = board
+        self._wait = wait
         self._asker = asker
         self._watch = watch
         self._folder = folder
@@ -73,8 +84,7 @@ class SmallFiles:
         undone: list[Transfer] = []
         try:
             while left and not self._board.over:
-                with self._watch.phase("network"):
-                    body = self._body(conn, left[0], memoryview(buffer), lambda n: count(origin, n), origin)
+                body = self._body(conn, left[0], memoryview(buffer), lambda n: count(origin, n), origin)
                 transfer = left.pop(0)
                 if body is None or not self._finish(transfer, body, origin):
                     undone.append(transfer)
@@ -89,7 +99,8 @@ class SmallFiles:
     ) -> memoryview | None:
         """The whole body of the next answer, or None if it is not simply the file. Only the source's own ETag
         is the listing's."""
-        head, own = conn.answer(), self._board.origins.is_last(origin)
+        with self._watch.phase("network"):
+            head, own = conn.answer(), self._board.origins.is_last(origin)
         judged = judge(Asked(0, transfer.size, transfer.size, ranged=False, etag=""), head)
         stale = own and transfer.file.etag and head.etag and head.etag != transfer.file.etag
         if judged.verdict is not Verdict.TAKE or stale or is_keyed(head):
@@ -97,10 +108,23 @@ class SmallFiles:
             return None
         assert transfer.size is not None
         self._board.origins.welcoming.add(origin.index)
-        got = conn.read_into(view[: transfer.size], count)
+        got = self._read(conn, view[: transfer.size], count, origin)
         if got == transfer.size and not conn.reusable:
             conn.skip(1)  # the end of a chunked body
         return view[:got] if got == transfer.size else None
+
+    def _read(self, conn: Conn, view: memoryview, count: Callable[[int], None], origin: Origin) -> int:
+        got = 0
+        while got < len(view) and not self._board.over:
+            most, waited = self._wait(origin.name, len(view) - got)
+            if waited:
+                conn.rest()
+            with self._watch.phase("network"):
+                came = conn.read_into(view[got : got + most], count)
+            got += came
+            if came < most:
+                break
+        return got
 
     def _finish(self, transfer: Transfer, body: memoryview, origin: Origin) -> bool:
         digests = Digests(transfer.file, len(body))

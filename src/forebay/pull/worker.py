@@ -26,6 +26,8 @@ from forebay.sources.types import Listing, RemoteFile
 from forebay.sources.wire.conn import Dropped, Stalled
 from forebay.sources.wire.heads import WireError
 
+PROGRESS_BYTES = 64 * 1024  # of one request: then the next one is a first attempt again
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -80,7 +82,7 @@ class Worker:
         self._slots: set[str] = set()  # origins that this worker may have a connection to
         self._next: Claim | None = None  # asked for already, fetched after the piece at hand
         self._looks = 0
-        self.small = SmallFiles(shared.board, self.asker, watch=self.watch, folder=folder)
+        self.small = SmallFiles(shared.board, self.asker, watch=self.watch, folder=folder, wait=self._may)
 
     def run(self) -> None:
         """The thread's body: never raises, the board hears of what went wrong."""
@@ -181,9 +183,10 @@ class Worker:
             if self.shared.board.over:
                 raise GiveBack from error
             # Only bytes that were kept count, and a stall is a stall: else a server could keep us here for
-            # ever.
+            # ever. Who drops each connection after a little more than that still comes to the file's end.
             kept = piece.claim.start + piece.filled - before
-            if kept >= self.shared.board.settings.block_bytes and not isinstance(error, Stalled):
+            least = min(PROGRESS_BYTES, self.shared.board.settings.block_bytes)
+            if kept >= least and not isinstance(error, Stalled):
                 piece.attempts = 0
             self._after_trouble(piece, origin, error, kept)
 
@@ -289,11 +292,9 @@ class Worker:
 
     def _read(self, piece: _Piece, body: Body, origin: Origin, view: memoryview) -> bool:
         """Some bytes into the piece's buffer; True at the body's end."""
-        limits = self.shared.limits
-        count = limits.piece(origin.name, len(view) - piece.filled)
-        with self.watch.phase("limit"):
-            if limits.wait(origin.name, count, self.shared.stop):
-                body.rest()
+        count, waited = self._may(origin.name, len(view) - piece.filled)
+        if waited:
+            body.rest()
         with self.watch.phase("network"):
             try:
                 got = body.read_into(
@@ -304,6 +305,15 @@ class Worker:
                 raise
         piece.filled += got
         return got < count
+
+    def _may(self, origin: str, most: int) -> tuple[int, bool]:
+        """How many bytes may come now, and whether a limit made us wait."""
+        limits = self.shared.limits
+        if not limits.is_limited:
+            return most, False
+        count = limits.piece(origin, most)
+        with self.watch.phase("limit"):
+            return count, limits.wait(origin, count, self.shared.stop) > 0
 
     def _flush(self, piece: _Piece, view: memoryview) -> None:
         claim, transfer = piece.claim, piece.claim.transfer
