@@ -153,8 +153,9 @@ class Bucket:
             return refused
         if "list-type" not in request.target:
             return ranged(request, self.body, {"ETag": '"abc-2"', **self.more})
-        entry = (f"<Contents><Key>team/w.bin</Key><Size>{len(BODY)}</Size>"
-                 f"<ETag>&quot;{self.etag}&quot;</ETag><ChecksumAlgorithm>{self.algorithm}</ChecksumAlgorithm></Contents>")  # fmt: skip
+        size, algorithm = len(BODY), f"<ChecksumAlgorithm>{self.algorithm}</ChecksumAlgorithm>"
+        entry = (f"<Contents><Key>team/w.bin</Key><Size>{size}</Size><ETag>&quot;{self.etag}&quot;</ETag>"
+                 f"{algorithm}</Contents>")  # fmt: skip
         return Reply(200, {}, f"<ListBucketResult>{entry}{self.extra}</ListBucketResult>".encode())
 
 

@@ -13,6 +13,7 @@ from tests.faults.pulling import KIB, Folder, Renewing, quick, some_bytes
 
 from forebay.errors import Damaged, Denied, Invalid, Unavailable
 from forebay.pull.limits import Limits, Slots
+from forebay.pull.tuner import Tuner
 from forebay.sources.http import HttpSource
 from forebay.sources.types import Listing, RemoteFile, Request
 
@@ -88,6 +89,19 @@ def test_a_drop_at_every_tenth_costs_next_to_no_bytes(folder: Folder) -> None:
     with LyingServer(BODY, Lie(reset_at=tuple(SIZE * n // 10 for n in range(1, 10)))) as server:
         folder.pull(server.url, settings=quick(connections_max=1, segment_bytes=1 << 20))
         assert server.sent <= SIZE * 1.02
+    assert holds(folder)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_says_that_it_is_too_much_is_asked_by_fewer(
+    folder: Folder, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets, slow_down = [], Tuner.slow_down
+    monkeypatch.setattr(Tuner, "slow_down", lambda *of: targets.append(slow_down(*of)) or targets[-1])
+    busy = Lie(statuses=[(status, {"Retry-After": "0"})] * 2)
+    with LyingServer(BODY, busy) as server:
+        folder.pull(server.url, limits=Limits(2_000_000))
+    assert targets and min(targets) < 3
     assert holds(folder)
 
 
