@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from forebay.engines.fileserver import FileServer, Reply, Request, byte_range
-from forebay.errors import Absent, Denied, ForebayError, Unavailable
+from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
 from forebay.pull import Settings, pull_to
+from forebay.sources.http import HttpSource
 from forebay.sources.table import resolve
 from tests.conformance.test_sources import tree_of
 
@@ -183,3 +184,14 @@ def test_a_hub_that_names_itself_otherwise_gets_no_token_elsewhere(tmp_path: Pat
     with serving(hub) as server:
         _, listing = resolve("hf://acme/tiny", {"HF_ENDPOINT": server.url, "HF_TOKEN": "hf_sesame00"})
     assert [f.path for f in listing.files] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("status", "error", "says"), [
+    (400, Invalid, "does it want https, or a client certificate"), (401, Denied, "netrc"),
+    (404, Absent, "check the address"), (410, Absent, "check the address"), (500, Unavailable, "try again"),
+])  # fmt: skip
+def test_what_a_web_server_says_in_words(status: int, error: type[Exception], says: str) -> None:
+    with serving(lambda _: Reply(status, {})) as server, pytest.raises(error, match=says):
+        source = HttpSource({})
+        source._client.sleep = lambda _: None
+        source.resolve(f"{server.url}/w.bin")

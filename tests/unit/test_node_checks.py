@@ -196,6 +196,17 @@ def test_a_check_reads_the_device_and_gives_every_byte(root):
         list(root.disk.raw_blocks(path.with_name("y")))
 
 
+def test_a_check_does_not_read_by_way_of_the_page_cache(root, monkeypatch):
+    """It would find what memory holds, and push models out of it."""
+    model = a_model(root, "k", b"weights" * 1000)
+
+    def cached(*_):
+        raise AssertionError("read through the page cache")
+
+    monkeypatch.setattr(type(root.disk), "blocks", cached)
+    assert verify.check(root, model) == []
+
+
 def test_a_file_system_that_takes_the_flag_and_not_the_read_is_no_bad_disk(root, monkeypatch):
     path = root.layout.ours / "x"
     path.write_bytes(b"abc")

@@ -302,7 +302,9 @@ class Asker:
                 board.start_over(transfer, claim.epoch, f"at {origin.name} {judged.why}")
                 raise GiveBack
             case Verdict.ABSENT:
+                or_signed = " (or get a fresh address, if it was signed)" if judged.why == "410" else ""
                 text = f"{what} is not there ({judged.why}) although it was listed: pull again to list anew"
+                text += or_signed  # how nginx says that a secure link has expired
                 self._give_up(claim, origin, text, Absent)
             case Verdict.WRONG if not claim.single and transfer.size is not None:
                 # Perhaps only its ranges are bad: the whole file in one stream is the plainest request

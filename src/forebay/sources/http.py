@@ -73,6 +73,8 @@ class HttpSource:
         if reply.status in (404, 410):
             raise Absent(f"{redacted(request.url)} is not there ({reply.status}); check the address")
         hint = "check the credentials (netrc, <host>-headers) or whether a signed address has expired"
+        if reply.status == 400:
+            hint = "does it want https, or a client certificate (FOREBAY_CLIENT_CERT)?"
         raise refused(redacted(request.url), reply.status, hint=hint)
 
     def _request(self, uri: str) -> Request:
