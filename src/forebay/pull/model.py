@@ -42,7 +42,8 @@ class Settings:
         KServe's S3_CONNECT_TIMEOUT, S3_READ_TIMEOUT and S3_MAX_ATTEMPTS. Raises Invalid."""
         plain = cls()
         return cls(
-            timeout_connect_s=_number(env, "S3_CONNECT_TIMEOUT", plain.timeout_connect_s),
+            # 0 would be a socket that does not wait at all; boto refuses it, too
+            timeout_connect_s=_number(env, "S3_CONNECT_TIMEOUT", plain.timeout_connect_s, least=0.001),
             timeout_stall_s=_number(
                 env, "FOREBAY_PULL_STALL_S", _number(env, "S3_READ_TIMEOUT", plain.timeout_stall_s)
             ),
@@ -52,7 +53,7 @@ class Settings:
         )
 
 
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
+def _number(env: Mapping[str, str], name: str, default: float, *, least: float = 0) -> float:
     text = env.get(name, "")
     if not text:
         return default
@@ -60,8 +61,8 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
         value = float(text)
     except ValueError as error:
         raise Invalid(f"{name} must be a number, not {text!r}") from error
-    if not 0 <= value < 1e12:
-        raise Invalid(f"{name} must not be negative, not {text!r}")
+    if not least <= value < 1e12:
+        raise Invalid(f"{name} must {'be more than 0' if least else 'not be negative'}, not {text!r}")
     return value
 
 

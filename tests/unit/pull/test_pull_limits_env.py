@@ -11,6 +11,7 @@ from forebay.engines.fileserver import FileBody, FileServer, Reply, Request
 from forebay.errors import Invalid
 from forebay.pull.command import storage_initializer
 from forebay.pull.limits import limits_from
+from forebay.pull.model import Settings
 
 
 def test_each_variable_is_a_limit_and_an_option_wins() -> None:
@@ -66,3 +67,9 @@ def test_the_storage_initializer_keeps_to_the_connections_per_origin(tmp_path: P
     server.stop()
     assert len(list((tmp_path / "out").glob("*.bin"))) == 8
     assert most[0] <= 3  # the listing's own connection may still be closing
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "soon"])
+def test_a_time_to_connect_that_is_none_is_named(text: str) -> None:
+    with pytest.raises(Invalid, match="S3_CONNECT_TIMEOUT must"):
+        Settings.from_env({"S3_CONNECT_TIMEOUT": text})
