@@ -47,11 +47,9 @@ class HttpSource:
         etag = reply.head.get("etag")
         strong = etag.strip('"') if etag and not etag.startswith("W/") else ""
         sha256 = _promised(reply)
-        seen = (
-            sha256
-            or strong
-            or hashlib.sha256(f"{reply.head.get('last-modified')}|{size}".encode()).hexdigest()
-        )
+        # A date and a size may be those of another file, and what looks like a signature may be its name.
+        weak = f"{reply.head.get('last-modified') or etag}|{size}|{uri}"
+        seen = sha256 or strong or hashlib.sha256(weak.encode()).hexdigest()
         if revision and revision != seen:
             raise Clash(f"{redacted(uri)} has changed since it was resolved; pull the new one on purpose")
         file = RemoteFile(name, size, sha256=sha256, etag=strong, locator=uri)
