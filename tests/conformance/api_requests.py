@@ -23,6 +23,7 @@ AS_PARTIAL = {"Accept": "application/json;as=PartialObjectMetadata;v=v1;g=meta.k
 NS = "/api/v1/namespaces/verdict"
 CM, POD, DEP = f"{NS}/configmaps", f"{NS}/pods", "/apis/apps/v1/namespaces/verdict/deployments"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+SETS = "/apis/apps/v1/namespaces/verdict/replicasets"
 GEAR = "/apis/verdict.test/v1/namespaces/verdict/gears"
 SAR = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 TOKENS = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -98,6 +99,8 @@ ROWS: list[tuple[str, str, Any, dict[str, str]]] = [
     ("PATCH", f"{CM}/m", [{"op": "remove", "path": "/no"}], AS_JSON),
     ("PATCH", f"{CM}/m", [{"op": "test", "path": "/data/a", "value": "c"}], AS_JSON),
     ("PATCH", f"{CM}/m", replace_name("z"), AS_JSON),
+    ("PATCH", f"{CM}/m", [{"op": "replace", "path": "/data/b", "value": "c"}], AS_JSON),
+    ("PATCH", f"{CM}/m", [{"op": "replace", "path": "/binaryData/b", "value": "c"}], AS_JSON),
     ("PATCH", f"{CM}/m", a_map("b"), AS_MERGE),
     ("PATCH", f"{CM}/m", {"metadata": {"namespace": "b"}}, AS_MERGE),
     ("PATCH", f"{CM}/m", {"metadata": None}, AS_MERGE),
@@ -116,6 +119,7 @@ ROWS: list[tuple[str, str, Any, dict[str, str]]] = [
     ("GET", f"{POD}?fieldSelector=spec.nope%3Db", None, {}),
     ("GET", f"{DEP}?fieldSelector=spec.nope%3Db", None, {}),
     ("GET", f"{GEAR}?fieldSelector=spec.nope%3Db", None, {}),
+    ("GET", f"{SETS}?fieldSelector=status.replicas%3D0", None, {}),
     ("GET", f"{CM}?limit=x", None, {}),
     ("GET", f"{CM}?resourceVersionMatch=Exact", None, {}),
     ("GET", f"{CM}?resourceVersionMatch=Foo&resourceVersion=1", None, {}),
@@ -140,6 +144,8 @@ ROWS: list[tuple[str, str, Any, dict[str, str]]] = [
     ("PUT", f"{DEP}/d/scale", {**a_map("e"), "spec": {"replicas": 2}}, {}),
     ("GET", f"{DEP}/absent/scale", None, {}),
     ("POST", POD, THE_POD, {}),
+    ("GET", f"{POD}?fieldSelector=spec.hostNetwork%3Dfalse", None, {}),
+    ("GET", f"{POD}?fieldSelector=spec.hostNetwork!%3Dfalse", None, {}),
     ("GET", f"{POD}/p/log?container=zz", None, {}),
     ("GET", f"{POD}/p/log?tailLines=-1", None, {}),
     ("GET", f"{POD}/absent/log", None, {}),
@@ -173,6 +179,9 @@ ROWS: list[tuple[str, str, Any, dict[str, str]]] = [
     ("GET", f"{CM}/fin", None, {}),
     ("DELETE", f"{CM}/m", None, {}),
     ("DELETE", f"{CRDS}/gears.verdict.test", None, {}),
+    ("DELETE", "/api/v1/namespaces", None, {}),
+    ("DELETE", "/api/v1/namespaces/default", None, {}),
+    ("DELETE", "/api/v1/namespaces/kube-system?dryRun=All", None, {}),
     ("DELETE", NS, None, {}),
     ("POST", CM, a_map("late"), {}),
     ("GET", CM, None, {"Authorization": "Bearer nonsense"}),
@@ -221,13 +230,14 @@ def play(kubeconfig: Path) -> list[dict[str, Any]]:
 
 
 def notes(answer: Any) -> dict[str, Any]:
-    """What is compared: kind, generation and grace of a success; reason, message and causes of a refusal."""
+    """What is compared: kind, count, generation, grace of a success; reason, message and causes of others."""
     if not isinstance(answer, dict):
         return {}
     if answer.get("kind") != "Status":
         meta = answer.get("metadata", {})
         marks = {name: meta[name] for name in ("generation", "deletionGracePeriodSeconds") if name in meta}
-        return {"kind": answer.get("kind"), **marks}
+        count = {"items": len(answer["items"])} if "items" in answer else {}
+        return {"kind": answer.get("kind"), **count, **marks}
     if answer.get("status") != "Failure":
         return {"kind": "Status"}
     details = answer.get("details") or {}

@@ -82,3 +82,23 @@ def test_old_endpoints_are_shown_with_the_warning_of_a_cluster(apiserver: ApiSer
     assert "Warning: v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice" in found.err
     apiserver("apply", "-n", ns, "-f", "-", stdin=json.dumps(made | {"subsets": []}))
     assert re.match(r"e +<none> ", apiserver("get", "-n", ns, "ep", "--no-headers"))
+
+
+def test_all_lists_its_kinds_in_the_order_of_their_names(apiserver: ApiServer, ns: str) -> None:
+    apiserver("create", "deployment", "web", "-n", ns, "--image=a:1", "--replicas=0")
+    apiserver("create", "job", "one", "-n", ns, "--image=a:1")
+    apiserver("create", "service", "clusterip", "svc", "-n", ns, "--tcp=80")
+    named = apiserver("api-resources", "--api-group=apps", "-o", "name").split()
+    assert named == sorted(named)
+    assert apiserver("get", "all", "-n", ns, "-o", "name").split() == [
+        "service/svc", "deployment.apps/web", "job.batch/one",
+    ]  # fmt: skip
+
+
+def test_a_field_that_is_not_set_has_its_zero_value_for_selectors(apiserver: ApiServer, ns: str) -> None:
+    apiserver("create", "job", "one", "-n", ns, "--image=a:1")
+    picked = ("get", "-n", ns, "job", "-o", "name", "--field-selector")
+    assert apiserver(*picked, "status.successful=0") == "job.batch/one\n"
+    assert apiserver(*picked, "status.successful!=0") == ""
+    apiserver.patch_status(ns, "job/one", succeeded=1)
+    assert apiserver(*picked, "status.successful=1") == "job.batch/one\n"

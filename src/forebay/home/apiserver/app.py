@@ -212,7 +212,7 @@ def _verb(op: Operation, served: Served) -> Verb:
     if served.virtual is not None and not sub:
         table = dict.fromkeys(served.verbs, served.virtual)
     elif not sub:
-        table = _VERBS
+        table = {name: verb for name, verb in _VERBS.items() if name in served.verbs}
     elif sub == "status" and served.kind.has_status:
         table = _OF_STATUS
     elif sub == "scale" and served.kind.has_scale:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+from types import MappingProxyType
 from typing import Any
 
 import jsonpatch
@@ -26,6 +27,23 @@ STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = ("application/apply-patch+yaml", "application/apply-patch+cbor")
 OPERATIONS_MAX = 10_000
 ATTEMPTS_MAX = 50  # every lost round is a round that another writer won
+
+
+class _Replace(jsonpatch.ReplaceOperation):
+    """Gives a member that is not there its value, as kube-apiserver's library does; RFC 6902 would refuse."""
+
+    def apply(self, obj: Any) -> Any:
+        """The object with the new value."""
+        if self.location and "value" in self.operation:
+            below, part = self.pointer.to_last(obj)
+            if isinstance(below, dict) and part not in below:
+                below[part] = copy.deepcopy(self.operation["value"])
+                return obj
+        return super().apply(obj)
+
+
+class _Patch(jsonpatch.JsonPatch):
+    operations = MappingProxyType({**jsonpatch.JsonPatch.operations, "replace": _Replace})
 
 
 async def patch(call: Call) -> Response:
@@ -114,10 +132,10 @@ def apply_json_patch(current: Json, operations: list[Json]) -> Json:
     found: Any = current
     try:
         if not any(op.get("op") == "copy" for op in operations):
-            found = jsonpatch.JsonPatch(operations).apply(found)
+            found = _Patch(operations).apply(found)
         else:
             for operation in operations:  # each copy may double the object: look after every step
-                found = jsonpatch.JsonPatch([operation]).apply(found)
+                found = _Patch([operation]).apply(found)
                 if len(json.dumps(found)) > bodies.BODY_MAX:
                     raise Refusal(
                         "RequestEntityTooLarge", f"Request entity too large: limit is {bodies.BODY_MAX}"

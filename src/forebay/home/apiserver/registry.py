@@ -45,7 +45,10 @@ class Served:
     @property
     def verbs(self) -> tuple[str, ...]:
         """What is offered on the kind itself."""
-        return BODY_VERBS if self.virtual is None else ("get", "list")
+        if self.virtual is not None:
+            return ("get", "list")
+        # nobody empties a cluster in one request
+        return tuple(v for v in BODY_VERBS if self.kind is not kinds.Namespace or v != "deletecollection")
 
     @property
     def builtin(self) -> bool:
@@ -108,8 +111,9 @@ class Registry:
         return {group: sorted(versions, key=_version_order) for group, versions in found.items()}
 
     def of(self, group: str, version: str) -> list[Served]:
-        """The kinds of one group and version."""
-        return [served for (g, v, _), served in self._all.items() if (g, v) == (group, version)]
+        """The kinds of one group and version, in the order of their names: that of `kubectl get all`."""
+        found = [(p, served) for (g, v, p), served in self._all.items() if (g, v) == (group, version)]
+        return [served for _, served in sorted(found, key=lambda one: one[0])]
 
     def owns(self, group: str, plural: str) -> bool:
         """Whether a kind of that name is built in; a posted definition of it does not replace ours."""

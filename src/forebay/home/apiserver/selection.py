@@ -35,13 +35,12 @@ _MORE: dict[tuple[str, str], frozenset[str]] = {
     ("", "events"): _EVENT,
     ("events.k8s.io", "events"): _EVENT_V1,
     ("batch", "jobs"): frozenset({"status.successful"}),
-    ("apps", "replicasets"): frozenset({"status.replicas"}),
 }  # fmt: skip
 _STORED = {"source": "source.component", "status.successful": "status.succeeded"}
 # Kinds whose conversion names the label in a short sentence; all others say which labels they know.
 _SHORT_SENTENCE = frozenset({
     ("", "pods"), ("", "nodes"), ("", "namespaces"), ("", "secrets"), ("", "services"), ("", "events"),
-    ("batch", "jobs"), ("apps", "replicasets"), ("events.k8s.io", "events"),
+    ("batch", "jobs"), ("events.k8s.io", "events"),
 })  # fmt: skip
 
 
