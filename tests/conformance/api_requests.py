@@ -63,6 +63,10 @@ def gear(size: int, name: str = "g", kind: str = "Gear", **more: Any) -> Any:
     return {"apiVersion": "verdict.test/v1", "kind": kind, **a_map(name), "spec": {"size": size}, **more}
 
 
+def a_service(node_port: int) -> Any:
+    return {**a_map("s"), "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": node_port}]}}
+
+
 def replace_name(name: str) -> Any:
     return [{"op": "replace", "path": "/metadata/name", "value": name}]
 
@@ -155,6 +159,8 @@ ROWS: list[tuple[str, str, Any, dict[str, str]]] = [
     ("DELETE", f"{POD}/p?gracePeriodSeconds=5", None, {}),
     ("DELETE", f"{POD}/p", {"gracePeriodSeconds": 0}, {}),
     ("GET", f"{POD}/p", None, {}),
+    ("POST", f"{NS}/services", a_service(99), {}),
+    ("POST", f"{NS}/services", a_service(30055), {}),
     ("POST", GEAR, {**a_map("g"), "spec": {"size": 2}}, {}),
     ("POST", GEAR, gear(0), {}),
     ("POST", GEAR, gear(2), {}),

@@ -70,7 +70,9 @@ C = "spec.containers[0]"
             [f"{C}.livenessProbe: Required value: must specify a handler type"],
         ),
         (
-            one_container(env=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]),
+            one_container(
+                env=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+            ),
             [f'{C}.env[0].valueFrom: Invalid value: "": may not be specified when `value` is not empty'],
         ),
         (

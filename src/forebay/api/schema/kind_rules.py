@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from forebay.api import kinds, quantity
 from forebay.api.meta import Json, Resource
-from forebay.api.schema import causes, names, stored_rules
+from forebay.api.schema import causes, names, service_rules, stored_rules
 from forebay.api.schema.causes import Cause
 from forebay.api.schema.crd import crd_trouble
-from forebay.api.schema.pod_rules import port_name, port_number
+from forebay.api.schema.placement_rules import node_selector
+from forebay.api.schema.volume_rules import no_way_up
 from forebay.api.schema.workload_rules import (
     cron_job,
     daemon_set,
@@ -43,6 +45,13 @@ def _claim(raw: Json, old: Json | None) -> Iterator[Cause]:
     spec = raw["spec"]
     if not spec.get("accessModes"):
         yield causes.required("spec.accessModes", "at least 1 access mode is required")
+    if "ReadWriteOncePod" in (modes := spec.get("accessModes") or ()) and len(modes) > 1:
+        yield causes.forbidden("spec.accessModes", "may not use ReadWriteOncePod with other access modes")
+    for told in (
+        names.dns1123_subdomain(str(spec["storageClassName"])) if spec.get("storageClassName") else ()
+    ):
+        yield causes.invalid("spec.storageClassName", spec["storageClassName"], told)
+    yield from names.labels((spec.get("selector") or {}).get("matchLabels"), "spec.selector.matchLabels")
     storage = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
     if storage is None:
         yield causes.required("spec.resources[storage]")
@@ -94,59 +103,17 @@ def _volume(raw: Json, old: Json | None) -> Iterator[Cause]:
     for key in sources[:1]:
         if key in ("hostPath", "local") and not spec[key].get("path"):
             yield causes.required(f"spec.{key}.path")
+        yield from no_way_up(str(spec[key].get("path") or ""), f"spec.{key}.path")
         if key == "local" and not spec.get("nodeAffinity"):
             yield causes.required("spec.nodeAffinity", "Local volume requires node affinity")
+    if (required := (spec.get("nodeAffinity") or {}).get("required")) is not None:
+        yield from node_selector(required, "spec.nodeAffinity.required")
     if old is not None:
         before = {key: old["spec"].get(key) for key in {*sources, *old["spec"]} - _VOLUME_FIELDS}
         if before != {key: spec.get(key) for key in before}:
             told = "spec.persistentvolumesource is immutable after creation"
             yield causes.forbidden("spec.persistentvolumesource", told)
         yield from same(raw, old, "spec.volumeMode")
-
-
-def _service(raw: Json, old: Json | None) -> Iterator[Cause]:
-    spec = raw["spec"]
-    ports = spec.get("ports") or []
-    if not ports and spec.get("type") != "ExternalName" and spec.get("clusterIP") != "None":
-        yield causes.required("spec.ports")
-    if spec.get("type") == "ExternalName":
-        name = str(spec.get("externalName") or "").removesuffix(".")
-        if not name:
-            yield causes.required("spec.externalName")
-        for told in names.dns1123_subdomain(name) if name else ():
-            yield causes.invalid("spec.externalName", name, told)
-    yield from names.labels(spec.get("selector"), "spec.selector")
-    seen, numbers = set[str](), set[tuple[Any, Any]]()
-    for index, one in enumerate(ports):
-        path, name = f"spec.ports[{index}]", str(one.get("name") or "")
-        if not name and len(ports) > 1:
-            yield causes.required(f"{path}.name")
-        for told in names.dns1123_label(name) if name else ():
-            yield causes.invalid(f"{path}.name", name, told)
-        if name and name in seen:
-            yield causes.duplicate(f"{path}.name", name)
-        seen.add(name)
-        yield from port_number(f"{path}.port", one.get("port") or 0)
-        target = one.get("targetPort")
-        if isinstance(target, str):
-            for told in port_name(target):
-                yield causes.invalid(f"{path}.targetPort", target, told)
-        elif target is not None:
-            yield from port_number(f"{path}.targetPort", target)
-        key = (one.get("port"), one.get("protocol"))
-        if key in numbers:
-            shown = {"Name": "", "Protocol": key[1], "AppProtocol": None, "Port": key[0]}
-            yield causes.duplicate(path, {**shown, "TargetPort": 0, "NodePort": 0})
-        numbers.add(key)
-    yield from _address_kept(spec, old)
-
-
-def _address_kept(spec: Json, old: Json | None) -> Iterator[Cause]:
-    was = (old or {}).get("spec") or {}
-    if not was.get("clusterIP") or "ExternalName" in (was.get("type"), spec.get("type")):
-        return
-    if spec.get("clusterIP") != was["clusterIP"]:
-        yield causes.invalid("spec.clusterIPs[0]", spec.get("clusterIPs") or [], "may not change once set")
 
 
 def _config_keys(found: Json, path: str) -> Iterator[Cause]:
@@ -177,13 +144,41 @@ def _secret(raw: Json, old: Json | None) -> Iterator[Cause]:
     data = raw.get("data") or {}
     yield from _config_keys(data, "data")
     yield from same(raw, old, "type")
-    if raw.get("type") == "kubernetes.io/dockerconfigjson" and ".dockerconfigjson" not in data:
-        yield causes.required("data[.dockerconfigjson]")
-    if raw.get("type") == "kubernetes.io/tls":
-        for key in ("tls.crt", "tls.key"):
-            if key not in data:
-                yield causes.required(f"data[{key}]")
+    yield from _of_type(str(raw.get("type") or ""), data, raw["metadata"].get("annotations") or {})
     yield from _kept(raw, old, ("data",), _decoded_bytes(data))
+
+
+def _of_type(kind: str, data: Json, annotations: Json) -> Iterator[Cause]:
+    """What Kubernetes' own types of Secrets promise to hold."""
+    match kind.removeprefix("kubernetes.io/"):
+        case "service-account-token":
+            if not annotations.get("kubernetes.io/service-account.name"):
+                yield causes.required("metadata.annotations[kubernetes.io/service-account.name]")
+        case "dockercfg" | "dockerconfigjson" as name:
+            if f".{name}" not in data:
+                yield causes.required(f"data[.{name}]")
+            elif not _is_json(data[f".{name}"]):
+                told = "is no valid JSON"
+                yield causes.invalid(f"data[.{name}]", "<secret contents redacted>", told)
+        case "basic-auth":
+            if "username" not in data and "password" not in data:
+                yield causes.required("data[username]")
+                yield causes.required("data[password]")
+        case "ssh-auth":
+            if not data.get("ssh-privatekey"):
+                yield causes.required("data[ssh-privatekey]")
+        case "tls":
+            for key in ("tls.crt", "tls.key"):
+                if key not in data:
+                    yield causes.required(f"data[{key}]")
+
+
+def _is_json(text: Any) -> bool:
+    try:
+        json.loads(base64.b64decode(str(text)))
+    except (binascii.Error, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _decoded_bytes(data: Json) -> int:
@@ -258,6 +253,8 @@ def _role(raw: Json, old: Json | None) -> Iterator[Cause]:
 def _storage_class(raw: Json, old: Json | None) -> Iterator[Cause]:
     if not raw.get("provisioner"):
         yield causes.required("provisioner")
+    for told in names.qualified_name(str(raw["provisioner"]).lower()) if raw.get("provisioner") else ():
+        yield causes.invalid("provisioner", raw["provisioner"], told)
     if old is not None:
         for name in ("parameters", "provisioner"):
             if raw.get(name) != old.get(name):
@@ -273,6 +270,23 @@ def _slice(raw: Json, old: Json | None) -> Iterator[Cause]:
     for index, one in enumerate(raw.get("endpoints") or ()):
         if not one.get("addresses"):
             yield causes.required(f"endpoints[{index}].addresses", "must contain at least 1 address")
+        for at, address in enumerate(one.get("addresses") or () if raw.get("addressType") != "FQDN" else ()):
+            yield from names.ip_address(address, f"endpoints[{index}].addresses[{at}]")
+
+
+def _lease(raw: Json, old: Json | None) -> Iterator[Cause]:
+    spec = raw.get("spec") or {}
+    if (length := spec.get("leaseDurationSeconds")) is not None and length <= 0:
+        yield causes.invalid("spec.leaseDurationSeconds", length, "must be greater than 0")
+    if (times := spec.get("leaseTransitions")) is not None and times < 0:
+        yield causes.invalid("spec.leaseTransitions", times, "must be greater than or equal to 0")
+
+
+def _event(raw: Json, old: Json | None) -> Iterator[Cause]:
+    about = str((raw.get("involvedObject") or {}).get("namespace") or "")
+    allowed = (about,) if about else ("default", "kube-system")
+    if raw["metadata"].get("namespace") not in allowed:
+        yield causes.invalid("involvedObject.namespace", about, "does not match event.namespace")
 
 
 def _definition(raw: Json, old: Json | None) -> Iterator[Cause]:
@@ -290,7 +304,7 @@ RULES: dict[type[Resource], Test] = {
     kinds.Job: job,
     kinds.PersistentVolumeClaim: _claim,
     kinds.PersistentVolume: _volume,
-    kinds.Service: _service,
+    kinds.Service: service_rules.service,
     kinds.ConfigMap: _configuration,
     kinds.Secret: _secret,
     kinds.HorizontalPodAutoscaler: _autoscaler,
@@ -300,6 +314,8 @@ RULES: dict[type[Resource], Test] = {
     kinds.ClusterRole: _role,
     kinds.StorageClass: _storage_class,
     kinds.EndpointSlice: _slice,
+    kinds.Lease: _lease,
+    kinds.Event: _event,
     kinds.CustomResourceDefinition: _definition,
     kinds.ReplicationController: replication_controller,
     kinds.StatefulSet: stateful_set,

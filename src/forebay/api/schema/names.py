@@ -5,6 +5,7 @@ Source: k8s.io/apimachinery pkg/util/validation and pkg/api/validation (wording,
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -117,6 +118,15 @@ def label_value(value: str) -> list[str]:
         )
         found.append(_rule(said, _LABEL_VALUE, "MyValue", "my_value", "12345"))
     return found
+
+
+def ip_address(value: str, path: str) -> Iterator[Cause]:
+    """An address of either family."""
+    try:
+        ipaddress.ip_address(str(value))
+    except ValueError:
+        told = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+        yield causes.invalid(path, value, told)
 
 
 _NAMES: Mapping[type[Resource], Callable[[str], list[str]]] = {

@@ -11,8 +11,9 @@ from typing import Any
 
 from forebay.api import quantity
 from forebay.api.meta import Json
-from forebay.api.schema import causes, names
+from forebay.api.schema import causes, names, volume_rules
 from forebay.api.schema.causes import Cause
+from forebay.api.schema.placement_rules import placement
 from forebay.errors import Invalid
 
 STANDARD = ("cpu", "memory", "ephemeral-storage")
@@ -27,20 +28,13 @@ _PROBE_NUMBERS = (
     "successThreshold",
     "failureThreshold",
 )
-_NEEDED_OF_VOLUME = {
-    "hostPath": "path", "secret": "secretName", "configMap": "name", "persistentVolumeClaim": "claimName",
-    "csi": "driver",
-    "nfs": "server",
-}  # fmt: skip
-
-
 _OF_A_POD = ("spec.containers", "spec.initContainers")
 
 
 def pod_spec(spec: Json, path: str) -> Iterator[Cause]:
     """Everything wrong with a PodSpec."""
     volumes = set[str]()
-    yield from _volumes(spec.get("volumes") or [], f"{path}.volumes", volumes)
+    yield from volume_rules.volumes(spec.get("volumes") or [], f"{path}.volumes", volumes)
     if not spec.get("containers"):
         yield causes.required(f"{path}.containers")
     seen = set[str]()
@@ -51,10 +45,11 @@ def pod_spec(spec: Json, path: str) -> Iterator[Cause]:
             if one.get("name") in seen:
                 yield causes.duplicate(f"{where}.name", one["name"])
             seen.add(str(one.get("name") or ""))
-            yield from _probes(
-                one, where, init=group == "initContainers" and one.get("restartPolicy") != "Always"
-            )
-    yield from names.labels(spec.get("nodeSelector"), f"{path}.nodeSelector")
+            passing = group == "initContainers" and one.get("restartPolicy") != "Always"
+            yield from _probes(one, where, init=passing)
+            yield from _lifecycle(one, where, init=passing)
+    yield from placement(spec, path)
+    yield from _names_and_addresses(spec, path)
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline < 2**31:
         yield causes.invalid(
@@ -65,23 +60,26 @@ def pod_spec(spec: Json, path: str) -> Iterator[Cause]:
             yield causes.invalid(f"{path}.{field}", spec[field], told)
 
 
-def _volumes(found: list[Json], path: str, known: set[str]) -> Iterator[Cause]:
-    for index, one in enumerate(found):
-        where, name = f"{path}[{index}]", str(one.get("name") or "")
-        kinds = [key for key, value in one.items() if isinstance(value, dict)]
-        for extra in kinds[1:]:
-            yield causes.forbidden(f"{where}.{extra}", "may not specify more than 1 volume type")
-        needed = _NEEDED_OF_VOLUME.get(kinds[0]) if kinds else None
-        if needed is not None and not one[kinds[0]].get(needed):
-            yield causes.required(f"{where}.{kinds[0]}.{needed}")
-        if not name:
-            yield causes.required(f"{where}.name")
-        elif (told := names.dns1123_label(name)) != []:
-            for sentence in told:
-                yield causes.invalid(f"{where}.name", name, sentence)
-        elif name in known:
-            yield causes.duplicate(f"{where}.name", name)
-        known.add(name)
+def _names_and_addresses(spec: Json, path: str) -> Iterator[Cause]:
+    for field in ("hostname", "subdomain"):
+        for told in names.dns1123_label(str(spec[field])) if spec.get(field) else ():
+            yield causes.invalid(f"{path}.{field}", spec[field], told)
+    dns = spec.get("dnsConfig")
+    if spec.get("dnsPolicy") == "None":
+        if dns is None:
+            told = "must provide `dnsConfig` when `dnsPolicy` is None"
+            yield causes.required(f"{path}.dnsConfig", told)
+        elif not dns.get("nameservers"):
+            told = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+            yield causes.required(f"{path}.dnsConfig.nameservers", told)
+    for index, one in enumerate((dns or {}).get("nameservers") or ()):
+        yield from names.ip_address(one, f"{path}.dnsConfig.nameservers[{index}]")
+    for index, one in enumerate(spec.get("hostAliases") or ()):
+        yield from names.ip_address(one.get("ip") or "", f"{path}.hostAliases[{index}].ip")
+    for index, one in enumerate(spec.get("readinessGates") or ()):
+        for told in names.qualified_name(str(one.get("conditionType") or "")):
+            where = f"{path}.readinessGates[{index}].conditionType"
+            yield causes.invalid(where, one.get("conditionType") or "", told)
 
 
 def _container(one: Json, path: str, volumes: set[str]) -> Iterator[Cause]:
@@ -97,6 +95,7 @@ def _container(one: Json, path: str, volumes: set[str]) -> Iterator[Cause]:
         yield causes.invalid(f"{path}.image", image, "must not have leading or trailing whitespace")
     yield from _ports(one.get("ports") or [], f"{path}.ports")
     yield from _env(one.get("env") or [], f"{path}.env")
+    yield from _env_from(one.get("envFrom") or [], f"{path}.envFrom")
     yield from _mounts(one.get("volumeMounts") or [], f"{path}.volumeMounts", volumes)
     yield from resources(one.get("resources") or {}, f"{path}.resources")
 
@@ -163,6 +162,20 @@ def _env(found: list[Json], path: str) -> Iterator[Cause]:
         for key in ("configMapKeyRef", "secretKeyRef"):
             if key in given and not source[key].get("key"):
                 yield causes.required(f"{place}.{key}.key")
+        if "fieldRef" in given:
+            yield from volume_rules.field_path(source["fieldRef"], f"{place}.fieldRef")
+
+
+def _env_from(found: list[Json], path: str) -> Iterator[Cause]:
+    for index, one in enumerate(found):
+        given = [key for key in ("configMapRef", "secretRef") if isinstance(one.get(key), dict)]
+        for key in given:
+            if not one[key].get("name"):
+                yield causes.required(f"{path}[{index}].{key}.name")
+        if not given:
+            yield causes.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`")
+        elif len(given) > 1:
+            yield causes.invalid(path, "", "may not have more than one field specified at a time")
 
 
 def _mounts(found: list[Json], path: str, volumes: set[str]) -> Iterator[Cause]:
@@ -245,14 +258,27 @@ def _probes(one: Json, path: str, *, init: bool) -> Iterator[Cause]:
             yield causes.invalid(f"{where}.successThreshold", probe["successThreshold"], "must be 1")
 
 
-def _handler(probe: Json, path: str) -> Iterator[Cause]:
-    given = [key for key in _HANDLERS if isinstance(probe.get(key), dict)]
+def _lifecycle(one: Json, path: str, *, init: bool) -> Iterator[Cause]:
+    hooks: Json = one.get("lifecycle") or {}
+    if hooks and init:
+        told = "may not be set for init containers without restartPolicy=Always"
+        yield causes.forbidden(f"{path}.lifecycle", told)
+        return
+    for name in ("postStart", "preStop"):
+        if isinstance(hooks.get(name), dict):
+            yield from _handler(hooks[name], f"{path}.lifecycle.{name}", (*_HANDLERS[:-1], "sleep"))
+
+
+def _handler(probe: Json, path: str, known: tuple[str, ...] = _HANDLERS) -> Iterator[Cause]:
+    given = [key for key in known if isinstance(probe.get(key), dict)]
     if not given:
         yield causes.required(path, "must specify a handler type")
     for extra in given[1:]:
         yield causes.forbidden(f"{path}.{extra}", "may not specify more than 1 handler type")
     for key in given[:1]:
         where, port = f"{path}.{key}.port", probe[key].get("port")
+        if key == "sleep":
+            continue
         if key == "exec":
             if not probe[key].get("command"):
                 yield causes.required(f"{path}.exec.command")

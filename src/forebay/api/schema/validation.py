@@ -26,9 +26,14 @@ _ORDERS = {
     # Not by name, as all others are.
     "RestartPolicy": ("Always", "OnFailure", "Never"),
     "TerminationMessagePolicy": ("File", "FallbackToLogsOnError"),
+    "TaintEffect": ("NoSchedule", "PreferNoSchedule", "NoExecute"),
+    "CompletionMode": ("NonIndexed", "Indexed"),
     "DNSPolicy": ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"),
 }
-_ELSEWHERE = ("DeploymentStrategyType", "PodManagementPolicyType")  # said by the rules of their kinds
+_ELSEWHERE = (  # said by the rules of their kinds
+    "DeploymentStrategyType", "PodManagementPolicyType", "NodeSelectorOperator",
+    "DaemonSetUpdateStrategyType",
+)  # fmt: skip
 
 
 def validate(raw: Json, old: Json | None, kind: type[Resource]) -> list[Cause]:

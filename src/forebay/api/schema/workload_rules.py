@@ -18,6 +18,7 @@ from forebay.api.schema.pod_rules import pod_spec
 from forebay.errors import Invalid
 
 IMMUTABLE = "field is immutable"
+_INDEXED_MAX = 100_000
 _CRON_NAME_MAX = 52  # eleven less than a label may have: the name of a job gets a suffix
 NOT_NEGATIVE = "must be greater than or equal to 0"
 _PERCENT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', "
@@ -44,6 +45,8 @@ def same(new: Json, old: Json | None, path: str) -> Iterator[Cause]:
 def pod(raw: Json, old: Json | None) -> Iterator[Cause]:
     """Everything wrong with a pod beyond its metadata."""
     yield from pod_spec(raw.get("spec") or {}, "spec")
+    if old is None and raw["spec"].get("ephemeralContainers"):
+        yield causes.forbidden("spec.ephemeralContainers", "cannot be set on create")
     if old is not None and _frozen(raw["spec"]) != _frozen(old["spec"], nodeName=raw["spec"].get("nodeName")):
         fields = (
             "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
@@ -181,6 +184,13 @@ def replica_set(raw: Json, old: Json | None) -> Iterator[Cause]:
 def daemon_set(raw: Json, old: Json | None) -> Iterator[Cause]:
     """Everything wrong with a daemon set beyond its metadata."""
     yield from _workload(raw, "daemonset")
+    strategy, path = raw["spec"].get("updateStrategy") or {}, "spec.updateStrategy"
+    rolling = strategy.get("rollingUpdate")
+    if strategy.get("type") not in ("OnDelete", "RollingUpdate"):
+        shown = {"Type": strategy.get("type", ""), "RollingUpdate": rolling}
+        yield causes.unsupported(path, shown, ("RollingUpdate", "OnDelete"))
+    elif rolling and all(rolling.get(name) in (0, "0%", None) for name in ("maxUnavailable", "maxSurge")):
+        yield causes.required(f"{path}.rollingUpdate.maxUnavailable", "cannot be 0 when maxSurge is 0")
     yield from same(raw, old, "spec.selector")
 
 
@@ -246,6 +256,7 @@ def job(raw: Json, old: Json | None) -> Iterator[Cause]:
         told = "`selector` does not match template `labels`"
         yield causes.invalid("spec.template.metadata.labels", labels or None, told)
     yield from _ending_template(template, "spec.template")
+    yield from _indexed(spec)
     if old is not None:
         if spec.get("completionMode") != "Indexed":
             yield from same(raw, old, "spec.completions")
@@ -254,6 +265,23 @@ def job(raw: Json, old: Json | None) -> Iterator[Cause]:
             yield from same(raw, old, "spec.template")
         for field in ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy"):
             yield from same(raw, old, f"spec.{field}")
+
+
+def _indexed(spec: Json) -> Iterator[Cause]:
+    """What belongs to Indexed jobs alone."""
+    if spec.get("completionMode") == "Indexed":
+        if spec.get("completions") is None:
+            told = "when completion mode is Indexed"
+            yield causes.required("spec.completions", told)
+        if (spec.get("parallelism") or 0) > _INDEXED_MAX:
+            told = f"must be less than or equal to {_INDEXED_MAX} when completion mode is Indexed"
+            yield causes.invalid("spec.parallelism", spec["parallelism"], told)
+        return
+    for name in ("backoffLimitPerIndex", "maxFailedIndexes"):
+        if spec.get(name) is not None:
+            yield causes.invalid(f"spec.{name}", spec[name], "requires indexed completion mode")
+    if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
+        yield causes.required("spec.backoffLimitPerIndex", "when maxFailedIndexes is specified")
 
 
 def _ending_template(template: Json, path: str) -> Iterator[Cause]:
