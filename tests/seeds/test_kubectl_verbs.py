@@ -227,3 +227,17 @@ def test_deleting_with_orphans_leaves_the_children(k: HomeUnderTest) -> None:
     assert k.kubectl("get", "rs", "-o", "name").startswith("replicaset.apps/web-")
     k.kubectl("delete", "rs", "--all", "--cascade=foreground", "--timeout=30s")
     eventually(lambda: k.kubectl("get", "pods", "-o", "name") == "", what="no pod left")
+
+
+def test_the_definitions_of_the_serving_kinds_are_there_and_established(k: HomeUnderTest) -> None:
+    named = k.kubectl("get", "crd", "-o", "name").split()
+    mine = "customresourcedefinition.apiextensions.k8s.io/inferenceservices.serving.kserve.io"
+    assert mine in named and len(named) == 8
+    told = k.kubectl("wait", "--for=condition=Established", mine, "--timeout=10s")
+    assert told == f"{mine} condition met\n"
+
+
+def test_the_namespaces_that_every_cluster_has_stay(k: HomeUnderTest) -> None:
+    for name in ("default", "kube-system", "kube-public"):
+        told = k.refused("delete", "namespace", name)
+        assert f'namespaces "{name}" is forbidden: this namespace may not be deleted' in told

@@ -1,11 +1,20 @@
-"""What a home holds from its first second: namespaces, accounts, the storage class, the gateway."""
+"""What a home holds from its first second: namespaces, accounts, definitions, the gateway."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import partial
 
-from forebay.api.kinds import ConfigMap, Deployment, Namespace, ServiceAccount, StorageClass
+from forebay.api.crds import all_crds
+from forebay.api.kinds import (
+    ConfigMap,
+    CustomResourceDefinition,
+    Deployment,
+    Namespace,
+    ServiceAccount,
+    StorageClass,
+)
 from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Clash
 from forebay.store.protocol import Store, edit
@@ -62,6 +71,24 @@ async def ensure(store: Store, objects: Iterable[Resource]) -> None:
             await store.create(item)
         except Clash:
             continue
+
+
+async def define(store: Store) -> None:
+    """Show the definitions of the kinds that are built in, as an installation on a cluster would.
+
+    Scripts ask for them (`kubectl wait --for=condition=Established crd/...`). They tell what is served, so
+    those of an older life, or of somebody's own, are written over.
+    """
+    for raw in all_crds():
+        new = CustomResourceDefinition(raw)
+        try:
+            await store.create(new)
+        except Clash:
+            await edit(store, CustomResourceDefinition, new.key, partial(_redefine, new.spec))
+
+
+def _redefine(spec: Json, item: CustomResourceDefinition) -> None:
+    item.raw["spec"] = spec
 
 
 async def point_to_gateway(store: Store, port: int) -> None:

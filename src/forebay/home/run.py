@@ -119,6 +119,7 @@ class Home:
     async def _prepare(self, store: SqliteStore, gateway_port: int) -> None:
         await bootstrap.ensure(store, bootstrap.own_objects(gateway_port))
         await bootstrap.ensure(store, self._parts.shipped())
+        await bootstrap.define(store)
         await bootstrap.point_to_gateway(store, gateway_port)
 
     def _kubelet(self, store: SqliteStore, name: str) -> Kubelet:
