@@ -16,7 +16,7 @@ from forebay.api import kinds
 from forebay.api.meta import Json, Key, Resource, json_copy
 from forebay.api.schema import causes, defaulted, pruned, validate
 from forebay.api.schema.causes import Cause
-from forebay.api.schema.pod_defaults import admitted
+from forebay.api.schema.pod_defaults import admitted, tolerated
 from forebay.errors import Denied
 
 Verb = Literal["create", "update", "status", "delete"]
@@ -97,6 +97,9 @@ class Rules:
             new = _begun(json_copy(new), kind, self._look)
         elif old is not None and kind is kinds.Service:
             _keep_address(new, old)
+        elif verb == "update" and kind is kinds.Pod and isinstance(new.get("spec"), dict):
+            new = {**new, "spec": dict(new["spec"])}
+            tolerated(new["spec"])
         new = defaulted(new, kind)
         if verb == "update" and old is not None and kind is kinds.DaemonSet:
             _count_templates(new, old)

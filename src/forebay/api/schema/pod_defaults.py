@@ -56,7 +56,12 @@ def admitted(spec: Json) -> None:
     spec["serviceAccount"] = spec["serviceAccountName"]
     spec.setdefault("priority", 0)
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    tolerations = spec.get("tolerations") or []
+    tolerated(spec)
+
+
+def tolerated(spec: Json) -> None:
+    """The tolerations that admission keeps in a pod, also when it is changed."""
+    tolerations = list(spec.get("tolerations") or [])
     for key in _TAINTS_SECONDS:
         if not any(_tolerates(one, key) for one in _dicts(tolerations)):
             tolerations.append(

@@ -47,6 +47,8 @@ def pod(raw: Json, old: Json | None) -> Iterator[Cause]:
     yield from pod_spec(raw.get("spec") or {}, "spec")
     if old is None and raw["spec"].get("ephemeralContainers"):
         yield causes.forbidden("spec.ephemeralContainers", "cannot be set on create")
+    if old is not None:
+        yield from _only_tightened(raw["spec"], old["spec"])
     if old is not None and _frozen(raw["spec"]) != _frozen(old["spec"], nodeName=raw["spec"].get("nodeName")):
         fields = (
             "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
@@ -54,6 +56,25 @@ def pod(raw: Json, old: Json | None) -> Iterator[Cause]:
             "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
         )
         yield causes.forbidden("spec", f"pod updates may not change fields other than {fields}")
+
+
+def _only_tightened(spec: Json, was: Json) -> Iterator[Cause]:
+    """Tolerations are only added, a deadline comes only nearer."""
+    now = [_but_seconds(one) for one in spec.get("tolerations") or ()]
+    if any(_but_seconds(one) not in now for one in was.get("tolerations") or ()):
+        told = "existing toleration can not be modified except its tolerationSeconds"
+        yield causes.forbidden("spec.tolerations", told)
+    before, after = was.get("activeDeadlineSeconds"), spec.get("activeDeadlineSeconds")
+    if before is not None and after is None:
+        told = "must not update from a positive integer to nil value"
+        yield causes.invalid("spec.activeDeadlineSeconds", after, told)
+    elif before is not None and after > before:
+        told = "must be less than or equal to previous value"
+        yield causes.invalid("spec.activeDeadlineSeconds", after, told)
+
+
+def _but_seconds(toleration: Json) -> Json:
+    return {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
 
 
 def _frozen(spec: Json, **bound: Any) -> Json:
