@@ -136,8 +136,6 @@ ROWS: list[tuple[str, str, Any, dict[str, str]]] = [
     ("POST", SAR, {"spec": {}}, {}),
     ("POST", SAR, {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}}, {}),
     ("POST", TOKENS, {"spec": {"token": "x"}}, {}),
-    ("DELETE", "/api/v1/namespaces/default", None, {}),
-    ("DELETE", "/api/v1/namespaces/default?dryRun=All", None, {}),
     ("POST", TOKENS, {"spec": {}}, {}),
     ("POST", f"{NS}/serviceaccounts/absent/token", {"spec": {}}, {}),
     ("POST", DEP, DEPLOYMENT, {}),

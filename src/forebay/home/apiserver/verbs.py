@@ -23,7 +23,6 @@ _RETURNED_WHEN_DELETED = {
     "persistentvolumes",
     "persistentvolumeclaims",
 }
-_IMMORTAL = ("default", "kube-system", "kube-public")  # admission's NamespaceLifecycle
 DELETED_PAGE = 500
 _FORGOTTEN = (
     "The provided continue parameter is too old to display a consistent list result. "
@@ -252,10 +251,6 @@ async def read_deletion(call: Call) -> options.Deletion:
 
 
 async def _delete(call: Call, key: Key, asked: options.Deletion) -> Resource:
-    if call.served.kind is Namespace and key.name in _IMMORTAL:
-        about = About.of(Namespace, key.name)
-        told = f'namespaces "{key.name}" is forbidden: this namespace may not be deleted'
-        raise Refusal("Forbidden", told, about=about)
     try:
         last = await call.api.store.delete(
             call.served.stored, key, uid=asked.uid or None, propagation=asked.propagation,
