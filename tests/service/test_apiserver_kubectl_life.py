@@ -246,3 +246,12 @@ def test_a_posted_kind_is_served_and_vanishes(apiserver: ApiServer, ns: str) -> 
     apiserver("create", "-f", "-", stdin=WIDGETS)
     assert apiserver("get", "-n", ns, "widgets", "--no-headers") == ""
     apiserver("delete", "crd", "widgets.example.test")
+
+
+@pytest.mark.parametrize("name", ["default", "kube-system", "kube-public"])
+def test_kubernetes_own_namespaces_may_not_be_deleted(apiserver: ApiServer, name: str) -> None:
+    for more in ((), ("--dry-run=server",)):
+        result = apiserver.run("delete", "namespace", name, *more)
+        told = f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+        assert result.code == 1 and f"Error from server (Forbidden): {told}" in result.err
+    assert not apiserver.run("get", "namespace", name, "-o", "jsonpath={.metadata.deletionTimestamp}").out

@@ -16,6 +16,7 @@ from forebay.home.apiserver.context import Call
 from forebay.home.apiserver.status import About, Refusal, bad_request, invalid, not_found, success
 from forebay.store.objects import holds
 
+_IMMORTAL = frozenset({"default", "kube-system", "kube-public"})  # as in Kubernetes' NamespaceLifecycle
 _RETURNED_WHEN_DELETED = {
     "pods",
     "services",
@@ -251,6 +252,9 @@ async def read_deletion(call: Call) -> options.Deletion:
 
 
 async def _delete(call: Call, key: Key, asked: options.Deletion) -> Resource:
+    if call.served.stored is Namespace and key.name in _IMMORTAL:
+        told = f'namespaces "{key.name}" is forbidden: this namespace may not be deleted'
+        raise Refusal("Forbidden", told, about=About.of(Namespace, key.name))
     try:
         last = await call.api.store.delete(
             call.served.stored, key, uid=asked.uid or None, propagation=asked.propagation,
