@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from forebay.api.conditions import merged, no
+from forebay.api.conditions import holds, merged, no
 from forebay.api.meta import Json, Key, Resource
 from forebay.control.actions import Action, Create, Delete, Note, Replace
 from forebay.errors import Absent, Clash, Denied, Exhausted, ForebayError, Invalid
@@ -58,6 +58,22 @@ def refused(about: Resource, status: Json | None, error: ForebayError, *, now: s
     told = no("Ready", "ObjectRefused", message)
     conditions = merged(before, [told], now=now, generation=about.generation)
     return {**(status or about.status), "conditions": conditions}
+
+
+async def report_unreadable(
+    store: Store, kind: type[Resource], key: Key, error: Invalid, *, clock: Clock
+) -> None:
+    """Say in the Ready condition that the settings cannot be read; what is ready stays so."""
+    try:
+        about = await store.get(kind, key)
+    except Absent:
+        return
+    if holds(about, "Ready"):
+        return
+    told = [no("Ready", "SettingsInvalid", f"{error.message}; then this goes on by itself")]
+    before, now = about.status.get("conditions"), rfc3339(clock.now())
+    conditions = merged(before, told, now=now, generation=about.generation)
+    await report(store, about, {**about.status, "conditions": conditions})
 
 
 async def report(store: Store, about: Resource, status: Json | None) -> None:

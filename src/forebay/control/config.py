@@ -65,7 +65,7 @@ def settings_from(data: Mapping[str, str]) -> Settings:
         enabled=local.get("enabled", True) is not False,
         job_namespace=str(local.get("jobNamespace") or plain.job_namespace),
         fs_group=local.get("fsGroup", plain.fs_group),
-        job_ttl_s=int(local.get("jobTTLSecondsAfterFinished", plain.job_ttl_s)),
+        job_ttl_s=_seconds(local, "jobTTLSecondsAfterFinished", plain.job_ttl_s),
         job_priority_class=str(local.get("jobPriorityClassName") or ""),
         job_tolerations=_tolerations(local.get("jobTolerations")),
         disable_volume_management=bool(local.get("disableVolumeManagement", False)),
@@ -95,6 +95,17 @@ def _section(data: Mapping[str, str], key: str) -> Json:
             f"ConfigMap {names.CONFIG_MAP}, key {key}: an object is wanted, not {type(found).__name__}"
         )
     return found
+
+
+def _seconds(local: Json, key: str, usual: int) -> int:
+    found = local.get(key)
+    if found is None:
+        return usual
+    if not isinstance(found, bool) and str(found).isdecimal():
+        return int(found)
+    raise Invalid(
+        f"ConfigMap {names.CONFIG_MAP}, key localModel: {key} is a whole number of seconds; correct it"
+    )
 
 
 def _tolerations(found: Any) -> tuple[Json, ...]:

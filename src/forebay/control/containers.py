@@ -69,6 +69,8 @@ def sourceless(image: str, uri: str) -> str:
     scheme = names.scheme_of(uri)
     if not is_ours(image) or scheme in names.PULLED:
         return ""
+    if not scheme:
+        return f"{uri!r} has no scheme; write for example hf://owner/model"
     known = ", ".join(f"{name}://" for name in names.PULLED)
     return (
         f"there is no source for {scheme}:// URIs; copy the model to one of {known}, or give a "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.api.kinds import LocalModelNode, Node
+from forebay.api.kinds import LocalModelNode, LocalModelNodeGroup, Node
 from forebay.control.actions import Delete, Replace
 from forebay.control.modelnode.decide import Seen, decide
 
@@ -47,3 +47,21 @@ def test_a_list_without_a_node_goes_once_it_is_empty() -> None:
     empty = LocalModelNode.new("n", spec={"localModels": []})
     [action] = decide(Seen(None, empty))
     assert isinstance(action, Delete)
+
+
+def a_group(*hosts: str) -> LocalModelNodeGroup:
+    needed = {"key": "kubernetes.io/hostname", "operator": "In", "values": list(hosts)}
+    affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [needed]}]}}
+    return LocalModelNodeGroup.new("g", spec={"persistentVolumeSpec": {"nodeAffinity": affinity}})
+
+
+def test_a_list_goes_once_it_is_empty_and_no_agent_is_left_to_say_what_is_there() -> None:
+    empty = LocalModelNode.new("n", spec={"localModels": []})
+    empty.raw["status"] = {"modelStatus": {"m": "ModelDownloaded"}, "ready": "1/1"}
+    node = Node.new("n", labels={"kubernetes.io/hostname": "n"})
+    assert decide(Seen(node, empty, (a_group("n", "o"),))) == ()
+    [action] = decide(Seen(node, empty, (a_group("o"),)))
+    assert isinstance(action, Delete) and action.kind is LocalModelNode
+    assert decide(Seen(node, listed("ModelDownloadPending"), (a_group("o"),))) == ()
+    replaced, gone = decide(Seen(Node.new("n", labels={KEY: "g"}), empty))
+    assert isinstance(replaced, Replace) and replaced.item.labels == {} and isinstance(gone, Delete)

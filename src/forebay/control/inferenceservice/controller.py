@@ -23,10 +23,11 @@ from forebay.api.kinds import (
     ServingRuntime,
 )  # fmt: skip
 from forebay.api.meta import Key, Resource
-from forebay.control.carry import carry_out_and_report
+from forebay.control.carry import carry_out_and_report, report_unreadable
 from forebay.control.inferenceservice.decide import decide
 from forebay.control.inferenceservice.look import look
 from forebay.control.reading import Known
+from forebay.errors import Invalid
 from forebay.kit.clock import Clock
 from forebay.store.loop import Watch
 from forebay.store.protocol import Store, Where
@@ -57,7 +58,12 @@ class InferenceServiceController:
 
     async def reconcile(self, key: Key) -> float | None:
         """Look, decide, act, report. Seconds until the next look."""
-        seen = await look(self._store, key, system_namespace=self._system_namespace, clock=self._clock)
+        place, clock = self._system_namespace, self._clock
+        try:
+            seen = await look(self._store, key, system_namespace=place, clock=clock)
+        except Invalid as error:
+            await report_unreadable(self._store, InferenceService, key, error, clock=clock)
+            raise
         if seen is None:
             self._known.forget(key)
             return None

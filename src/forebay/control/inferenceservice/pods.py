@@ -9,17 +9,10 @@ from dataclasses import dataclass
 from forebay.api.kinds import Deployment, Pod
 from forebay.api.meta import Json
 from forebay.api.states import FailureReason, ServedState
+from forebay.control.held import NOT_STARTED, unplaced
 from forebay.control.inferenceservice.storage import INITIALIZER
 
-_TROUBLED = (
-    "CrashLoopBackOff",
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "InvalidImageName",
-    "RunContainerError",
-)
+_TROUBLED = ("CrashLoopBackOff", *NOT_STARTED)
 
 
 @dataclass(frozen=True)
@@ -113,9 +106,8 @@ def _ready(pod: Pod) -> bool:
 
 
 def _waiting(pod: Pod) -> tuple[str, str]:
-    for condition in pod.status.get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return "Unschedulable", f"pod {pod.name}: {condition.get('message') or 'no node fits'}"
+    if said := unplaced(pod):
+        return "Unschedulable", f"pod {pod.name}: {said}"
     for container in pod.status.get("initContainerStatuses") or ():
         if (container.get("state") or {}).get("running"):
             return "ModelLoading", f"pod {pod.name}: init container {container.get('name')} is running"
@@ -145,10 +137,9 @@ def _container_failure(pod: Pod, container: Json) -> PodFailure | None:
     again = model and "running" in state and last.get("exitCode")  # it loops: this is no progress yet
     if not (again or waiting.get("reason") in _TROUBLED or (ended and ended.get("exitCode"))):
         return None
+    looping = waiting.get("reason") == "CrashLoopBackOff"  # whose message only counts the seconds
     message = str(
-        last.get("message")
-        or waiting.get("message")
-        or f"container {container.get('name')} ended with exit code {last.get('exitCode')}; see its logs"
+        last.get("message") or ("" if looping else waiting.get("message")) or _ended(container, last)
     )
     return PodFailure(
         pod=pod.name,
@@ -158,6 +149,11 @@ def _container_failure(pod: Pod, container: Json) -> PodFailure | None:
         time=str(last.get("finishedAt") or ""),
         reason=FailureReason.MODEL_LOAD_FAILED if model or last else FailureReason.RUNTIME_UNHEALTHY,
     )
+
+
+def _ended(container: Json, last: Json) -> str:
+    what = f"container {container.get('name')} ended with exit code {last.get('exitCode', 'unknown')}"
+    return f"{what}; `kubectl logs --previous` has what it said"
 
 
 def _sentence(message: str) -> str:

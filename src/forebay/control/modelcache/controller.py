@@ -17,14 +17,17 @@ from forebay.api.kinds import (
     Node,
     PersistentVolume,
     PersistentVolumeClaim,
+    Pod,
     ServiceAccount,
 )
 from forebay.api.meta import Key, Resource
-from forebay.control.carry import carry_out_and_report
+from forebay.control.carry import carry_out_and_report, report_unreadable
 from forebay.control.modelcache.decide import decide
+from forebay.control.modelcache.job import DOWNLOAD_PODS
 from forebay.control.modelcache.look import look
 from forebay.control.modelcache.model import OWNER_NOTE, entries
 from forebay.control.reading import Known
+from forebay.errors import Invalid
 from forebay.kit.clock import Clock
 from forebay.store.loop import Watch
 from forebay.store.protocol import Store, Where
@@ -49,6 +52,7 @@ class ModelCacheController:
         self.watches = (
             Watch(kind, wakes=known.own),
             Watch(Job, wakes=self._owner),
+            Watch(Pod, wakes=self._owner, where=Where(labels=DOWNLOAD_PODS)),
             Watch(PersistentVolume, wakes=self._owner),
             Watch(PersistentVolumeClaim, wakes=self._owner),
             Watch(LocalModelNode, wakes=self._entries),
@@ -63,9 +67,12 @@ class ModelCacheController:
 
     async def reconcile(self, key: Key) -> float | None:
         """Look, decide, act, report. Seconds until the next look."""
-        seen = await look(
-            self._store, self._kind, key, system_namespace=self._system_namespace, clock=self._clock
-        )
+        place, clock = self._system_namespace, self._clock
+        try:
+            seen = await look(self._store, self._kind, key, system_namespace=place, clock=clock)
+        except Invalid as error:
+            await report_unreadable(self._store, self._kind, key, error, clock=clock)
+            raise
         if seen is None:
             self._known.forget(key)
             return None

@@ -76,6 +76,10 @@ def _volumes(seen: Seen, groups: set[str]) -> list[Action]:
     for group in sorted(groups):
         pair = download_pair(seen, group)
         volumes, claims = made(seen.volumes, pair.labels), made(seen.claims, pair.labels)
+        strays = [c for c in claims if c.namespace != pair.namespace]
+        if strays:  # the downloads run elsewhere now: the pair is made anew there
+            found += [delete(c) for c in strays if not c.deleting]
+            continue
         released = [v for v in volumes if v.status.get("phase") in ("Released", "Failed")]
         if released:  # its claim is gone: a new pair takes its place in the next pass
             found += [delete(v) for v in released if not v.deleting]

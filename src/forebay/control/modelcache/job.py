@@ -15,6 +15,7 @@ from forebay.control.modelcache.model import AIM_LABEL, ATTEMPT_LABEL, INPUTS_NO
 from forebay.errors import Absent, Denied, Invalid
 
 STAGING = ".forebay/staging"
+DOWNLOAD_PODS = f"{names.ROLE_LABEL}=download"  # selects the pods of download Jobs
 TRIES_PER_JOB = 2  # pod restarts within one Job; longer waits and reasons are ours, between Jobs
 
 
@@ -173,6 +174,7 @@ def _job(seen: Seen, launch: Launch, container: Json, volumes: list[Json]) -> Jo
     account = seen.cache.spec.get("serviceAccountName")
     if account and not seen.namespace:
         pod["serviceAccountName"] = account  # identities by token (IRSA, workload identity) work too
+    told: Json = {"labels": {**labels, names.ROLE_LABEL: "download"}, "annotations": seen.owner_note()}
     job = Job.new(
         launch.name, seen.settings.job_namespace,
         labels={**labels, **seen.owned_labels("download"), **_numbers(launch)},
@@ -181,7 +183,7 @@ def _job(seen: Seen, launch: Launch, container: Json, volumes: list[Json]) -> Jo
             "backoffLimit": TRIES_PER_JOB,
             **_hopeless(container),
             "ttlSecondsAfterFinished": seen.settings.job_ttl_s,
-            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "template": {"metadata": told, "spec": pod},
         },
     )  # fmt: skip
     if not seen.namespace:

@@ -17,14 +17,15 @@ from forebay.api.kinds import (
     Node,
     PersistentVolume,
     PersistentVolumeClaim,
+    Pod,
     Secret,
 )  # fmt: skip
 from forebay.api.meta import Key, Resource
 from forebay.control import containers, reading
 from forebay.control.config import Settings
 from forebay.control.credentials import Injection, Sources, injection
-from forebay.control.modelcache.job import credentials_name
-from forebay.control.modelcache.model import Seen
+from forebay.control.modelcache.job import DOWNLOAD_PODS, credentials_name
+from forebay.control.modelcache.model import Seen, finished
 from forebay.kit.clock import Clock
 from forebay.store.protocol import Store, Where
 
@@ -49,7 +50,7 @@ async def look(
         groups={g.name: g for g in groups if g.name in wanted and not g.deleting},
         nodes=tuple(n for n in (await store.list(Node)).items if not n.deleting),
         model_nodes=(await store.list(LocalModelNode)).items,
-        jobs=mine, taken=frozenset(j.name for j in jobs),
+        jobs=mine, pods=await _pods(store, mine, settings), taken=frozenset(j.name for j in jobs),
         job_namespace_missing=await reading.maybe(store, Namespace, Key("", settings.job_namespace)) is None,
         claims=await _claims(store, cache, settings),
         volumes=(await store.list(PersistentVolume)).items,
@@ -61,6 +62,14 @@ async def look(
         trust=await reading.trust(store, settings, system_namespace, settings.job_namespace),
         sibling_revision=sibling[0], sibling_refreshed=sibling[1],
     )  # fmt: skip
+
+
+async def _pods(store: Store, jobs: tuple[Job, ...], settings: Settings) -> tuple[Pod, ...]:
+    running = {j.uid for j in jobs if not finished(j)}
+    if not running:
+        return ()
+    chosen = Where(settings.job_namespace, labels=DOWNLOAD_PODS)
+    return tuple(p for p in (await store.list(Pod, chosen)).items if p.controller_uid() in running)
 
 
 async def _credentials(store: Store, cache: Resource, settings: Settings) -> tuple[Injection, Sources]:

@@ -16,6 +16,7 @@ from forebay.api.kinds import (
     Node,
     PersistentVolume,
     PersistentVolumeClaim,
+    Pod,
     Secret,
 )  # fmt: skip
 from forebay.api.meta import Json, Resource
@@ -42,6 +43,7 @@ class Seen:
     nodes: tuple[Node, ...] = ()
     model_nodes: tuple[LocalModelNode, ...] = ()
     jobs: tuple[Job, ...] = ()  # this cache's
+    pods: tuple[Pod, ...] = ()  # of those Jobs that are not over
     job_namespace_missing: bool = False
     taken: frozenset[str] = frozenset()  # names of all Jobs in the job namespace
     claims: tuple[PersistentVolumeClaim, ...] = ()  # of the job namespace, and this cache's serving claims

@@ -10,6 +10,7 @@ from forebay.api.kinds import Job, LocalModelNode, LocalModelNodeGroup, Node
 from forebay.api.meta import Json
 from forebay.api.states import ModelState, NodeState
 from forebay.control.actions import Action, Create, Replace
+from forebay.control.held import why_held
 from forebay.control.modelcache.model import NodeView, Seen, attempt_of, entries, finished, over_since
 from forebay.control.volumes import group_terms
 from forebay.control.when import epoch_s
@@ -48,15 +49,25 @@ def view_of(seen: Seen, node: Node, group: str) -> NodeView:
     counted = ((seen.cache.status.get("nodes") or {}).get(node.name) or {}).get("attempts") or 0
     attempts = max([int(counted), *(attempt_of(j) for j in mine)])
     reported = seen.reported(model_node) if model_node else {}
+    state = _state(seen, node, model_node, newest)
+    if state is NodeState.PENDING and (why := _held(seen, newest)):
+        reported = {**reported, "message": why}
     return NodeView(
         node=node.name,
         group=group,
         ready=ready(node),
-        state=_state(seen, node, model_node, newest),
+        state=state,
         reported=reported,
         job=newest,
         attempts=attempts,
     )
+
+
+def _held(seen: Seen, job: Job | None) -> str:
+    """Why the pod of a download does not start: no agent can tell, for nothing asks it for room."""
+    mine = [p for p in seen.pods if job is not None and p.controller_uid() == job.uid and not p.deleting]
+    newest = max(mine, key=lambda p: (str(p.meta.get("creationTimestamp")), p.name), default=None)
+    return why_held(newest) if newest is not None else ""
 
 
 def _state(seen: Seen, node: Node, model_node: LocalModelNode | None, job: Job | None) -> NodeState:

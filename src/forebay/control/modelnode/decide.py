@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forebay.api import names
-from forebay.api.kinds import LocalModelNode, Node
+from forebay.api.affinity import matches_node
+from forebay.api.kinds import LocalModelNode, LocalModelNodeGroup, Node
 from forebay.api.meta import Json
 from forebay.api.states import ModelState
 from forebay.control.actions import Action, Replace, delete
+from forebay.control.volumes import group_terms
 
 
 @dataclass(frozen=True)
@@ -17,21 +19,29 @@ class Seen:
 
     node: Node | None
     model_node: LocalModelNode | None
+    groups: tuple[LocalModelNodeGroup, ...] = ()
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the list is empty and no agent is left to keep its status: what it says would stay."""
+        if self.model_node is None or self.model_node.spec.get("localModels"):
+            return False
+        return self.node is None or not any(matches_node(group_terms(g), self.node) for g in self.groups)
 
 
 def decide(seen: Seen) -> tuple[Action, ...]:
-    """Label the Node with its ready copies and nothing else; an empty list without a Node is removed."""
+    """Label the Node with its ready copies and nothing else; an empty list that no agent keeps is removed."""
+    gone = (delete(seen.model_node),) if seen.abandoned and seen.model_node is not None else ()
     if seen.node is None:
-        gone = seen.model_node is not None and not seen.model_node.spec.get("localModels")
-        return (delete(seen.model_node),) if gone and seen.model_node is not None else ()
+        return gone
     wanted = ready_labels(seen.model_node) if seen.model_node is not None else {}
     before = seen.node.labels
     after = {k: v for k, v in before.items() if not k.startswith(names.NODE_LABEL_PREFIX)} | wanted
     if after == before:
-        return ()
+        return gone
     item = seen.node.copy()
     item.meta["labels"] = after
-    return (Replace(item),)
+    return (Replace(item), *gone)
 
 
 def ready_labels(model_node: LocalModelNode) -> dict[str, str]:
