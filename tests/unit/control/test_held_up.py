@@ -138,6 +138,8 @@ async def test_downloads_that_move_to_another_namespace_get_their_volumes_there(
             await volumes_follow_their_claims(world)
         assert await world.names(kinds.PersistentVolumeClaim, JOBS) == []
         assert await world.names(kinds.PersistentVolumeClaim, "elsewhere") == ["iris"]
+        assert await world.names(Job, JOBS) == []  # its pod would hold the old claim
+        assert await world.names(Job, "elsewhere") == ["iris-n1-2"]
         [volume] = (await world.store.list(kinds.PersistentVolume)).items
         assert volume.spec["claimRef"]["namespace"] == "elsewhere"
 

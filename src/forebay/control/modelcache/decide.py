@@ -103,9 +103,8 @@ def _leftovers(seen: Seen, homes: Mapping[str, str]) -> list[Action]:
     """Jobs of nodes that have left, Secrets without a Job, volumes of groups that have left, unused serving
     PVs."""
     here = {names.label_value(node) for node in homes}
-    found: list[Action] = [
-        delete(j) for j in seen.jobs if j.labels.get("node") not in here and not j.deleting
-    ]
+    departed = [j for j in seen.jobs if j.labels.get("node") not in here]
+    found: list[Action] = [delete(j) for j in (*departed, *seen.stray_jobs) if not j.deleting]
     found += _secrets(seen)
     groups = {names.label_value(g) for g in seen.group_names}
     for item in (*seen.claims, *seen.volumes):
@@ -168,7 +167,7 @@ def _farewell(seen: Seen) -> Decision:
             generation=seen.cache.generation,
         )
         return Decision(status={**seen.cache.status, "conditions": conditions}, look_again_s=10.0)
-    letting_go: list[Action] = [delete(j) for j in seen.jobs if not j.deleting]
+    letting_go: list[Action] = [delete(j) for j in (*seen.jobs, *seen.stray_jobs) if not j.deleting]
     letting_go += [dropped(seen, n) for n in holding(seen)]
     if (letting_go or _still_held(seen)) and not _waited_enough(seen):
         return Decision(tuple(letting_go), look_again_s=1.0)

@@ -39,7 +39,8 @@ async def look(
         return None
     settings = await reading.settings(store, system_namespace)
     jobs = (await store.list(Job, Where(namespace=settings.job_namespace))).items
-    mine = tuple(j for j in jobs if j.labels.get(names.UID_LABEL) == cache.uid)
+    everywhere = (await store.list(Job, Where(labels=f"{names.UID_LABEL}={cache.uid}"))).items
+    mine = tuple(j for j in everywhere if j.namespace == settings.job_namespace)
     found, sources = await _credentials(store, cache, settings)
     wanted = {str(g) for g in cache.spec.get("nodeGroups") or ()}
     groups = (await store.list(LocalModelNodeGroup)).items
@@ -51,6 +52,7 @@ async def look(
         nodes=tuple(n for n in (await store.list(Node)).items if not n.deleting),
         model_nodes=(await store.list(LocalModelNode)).items,
         jobs=mine, pods=await _pods(store, mine, settings), taken=frozenset(j.name for j in jobs),
+        stray_jobs=tuple(j for j in everywhere if j.namespace != settings.job_namespace),
         job_namespace_missing=await reading.maybe(store, Namespace, Key("", settings.job_namespace)) is None,
         claims=await _claims(store, cache, settings),
         volumes=(await store.list(PersistentVolume)).items,

@@ -43,6 +43,7 @@ class Seen:
     nodes: tuple[Node, ...] = ()
     model_nodes: tuple[LocalModelNode, ...] = ()
     jobs: tuple[Job, ...] = ()  # this cache's
+    stray_jobs: tuple[Job, ...] = ()  # of an earlier job namespace
     pods: tuple[Pod, ...] = ()  # of those Jobs that are not over
     job_namespace_missing: bool = False
     taken: frozenset[str] = frozenset()  # names of all Jobs in the job namespace
