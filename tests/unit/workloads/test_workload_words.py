@@ -19,7 +19,7 @@ from forebay.api.kinds import (
     StorageClass,
 )
 from forebay.home.workloads import pods as p
-from forebay.home.workloads.actions import Create, Delete, Note, Status
+from forebay.home.workloads.actions import Create, Delete, Note, Status, Update
 from forebay.home.workloads.daemonset import decide as daemons
 from forebay.home.workloads.expiry.decide import decide as expire
 from forebay.home.workloads.job import decide as jobs
@@ -320,3 +320,17 @@ def test_an_index_that_fails_is_tried_again_whatever_its_own_limit_says() -> Non
     decision = jobs.decide(jobs.Seen(job, (failed,), frozenset(), NOW + timedelta(minutes=1)))
     assert conditions(decision) == {}
     assert sum(isinstance(a, Create) for a in decision.actions) == 1
+
+
+def test_a_pod_that_tolerates_a_taint_for_a_while_goes_when_it_is_over_whoever_set_the_taint() -> None:
+    taint = {"key": "only", "effect": "NoExecute"}  # kubectl tells no time
+    for_a_while = {"key": "only", "operator": "Exists", "tolerationSeconds": 30}
+    one = pod("p", tolerations=[for_a_while], nodeName="a")
+    first = nodes.decide(nodes.Seen(node("a", taints=[taint]), 0.0, (one,), NOW))
+    [written] = [a.item for a in first.actions if isinstance(a, Update)]
+    assert written.spec["taints"] == [{**taint, "timeAdded": rfc3339(NOW)}]
+    for after_s, goes in ((29, False), (30, True)):
+        later = nodes.decide(nodes.Seen(written, 0.0, (one,), NOW + timedelta(seconds=after_s)))
+        assert any(isinstance(a, Delete) for a in later.actions) is goes
+        assert not any(isinstance(a, Update) for a in later.actions)
+        assert goes or later.look_again_s == 1.0

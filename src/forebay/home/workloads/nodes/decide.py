@@ -86,6 +86,9 @@ def _taints(seen: Seen, ready: str | None) -> list[Json]:
     """Taints as readiness wants them; others stay as they are, and times of those that stay are kept."""
     before = copy.deepcopy(seen.node.spec.get("taints") or [])
     wanted = {"True": "", "False": NOT_READY, None: NOT_READY}.get(ready, UNREACHABLE)
+    for taint in before:
+        if taint.get("effect") == "NoExecute":  # who tolerates it for a while is given that long from here on
+            taint.setdefault("timeAdded", rfc3339(seen.now))
     kept = [t for t in before if t.get("key") not in (NOT_READY, UNREACHABLE) or t.get("key") == wanted]
     for effect in ("NoSchedule", "NoExecute"):
         if wanted and not any(t.get("key") == wanted and t.get("effect") == effect for t in kept):
