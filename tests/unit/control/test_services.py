@@ -107,6 +107,9 @@ async def test_the_annotated_group_is_used_and_a_foreign_one_means_no_cache(tmp_
         spec = await served(world, "svc3", notes="serving.kserve.io/nodegroup: elsewhere")
         assert spec["initContainers"][0]["name"] == "storage-initializer"
         assert "internal.serving.kserve.io/localmodel" not in (await the_service(world, "svc3")).labels
+        told = condition(await the_service(world, "svc3"), "CacheHit")["message"]
+        asked = "annotation serving.kserve.io/nodegroup: elsewhere"
+        assert told.endswith(f"cache iris is not in the node group that is asked for ({asked})")
 
 
 async def test_opting_out_works_and_the_word_false_means_what_it_says(tmp_path: Path) -> None:

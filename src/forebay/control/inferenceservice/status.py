@@ -183,7 +183,12 @@ def _copy_told(seen: Seen, plan: Plan, view: PodsView) -> tuple[str, str, str]:
 
 def _spared(seen: Seen, plan: Plan) -> str:
     """What would spare the download."""
-    cached = matching(seen, plan)
+    if not seen.settings.enabled:
+        return f"localModel.enabled is false in ConfigMap {names.CONFIG_MAP}"
+    cached, elsewhere = matching(seen, plan), matching(seen, plan, any_group=True)
+    if cached is None and elsewhere is not None:
+        asked = f"annotation {names.NODEGROUP}: {seen.service.annotations[names.NODEGROUP]}"
+        return f"cache {_shown(elsewhere)} is not in the node group that is asked for ({asked})"
     if cached is None:
         return "a LocalModelCache of it would spare that"
     cache = cache_of(seen, cached)

@@ -94,12 +94,12 @@ def waits(seen: Seen) -> bool:
     return seen.service.annotations.get(names.WHEN_UNCACHED, "wait") != "pull"
 
 
-def matching(seen: Seen, base: Plan) -> Plan | None:
+def matching(seen: Seen, base: Plan, *, any_group: bool = False) -> Plan | None:
     """The plan with the best matching cache: the namespace's own first, then ready ones, then the closest
-    match; a service that does not wait takes any ready one first."""
+    match; a service that does not wait takes any ready one first. `any_group` overlooks the annotation."""
     if not seen.settings.enabled or opted_out(seen.service):
         return None
-    wanted_group = seen.service.annotations.get(names.NODEGROUP, "")
+    wanted_group = "" if any_group else seen.service.annotations.get(names.NODEGROUP, "")
     candidates = []
     for cache in seen.caches:
         uri = str(cache.spec.get("sourceModelUri") or "")
