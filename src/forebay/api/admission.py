@@ -17,7 +17,6 @@ from forebay.api.meta import Json, Key, Resource, json_copy
 from forebay.api.schema import causes, defaulted, pruned, validate
 from forebay.api.schema.causes import Cause
 from forebay.api.schema.pod_defaults import admitted, tolerated
-from forebay.errors import Denied
 
 Verb = Literal["create", "update", "status", "delete"]
 SERVICE_NETWORK = (10, 96)  # 10.96.0.0/16, kubeadm's own; nothing listens there on a laptop
@@ -25,7 +24,6 @@ _PROTECTION = {
     kinds.PersistentVolumeClaim: "kubernetes.io/pvc-protection",
     kinds.PersistentVolume: "kubernetes.io/pv-protection",
 }
-_IMMORTAL = frozenset({"default", "kube-system", "kube-public"})  # plugin NamespaceLifecycle's
 _TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
@@ -78,9 +76,6 @@ class Rules:
 
         Raises Invalid with all causes at once; a check may raise Denied or Clash instead.
         """
-        if verb == "delete" and kind is kinds.Namespace and new["metadata"]["name"] in _IMMORTAL:
-            told = f'namespaces "{new["metadata"]["name"]}" is forbidden: this namespace may not be deleted'
-            raise Denied(told, reason="Forbidden")
         if verb != "delete":
             new = self._shaped(kind, new, old, verb)
         review = Review(kind, verb, new, old, self._look)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from forebay.api.admission import Review, Rules
 from forebay.api.meta import Json, Key, Resource
 from forebay.api.schema import causes, kind_of_crd
 from forebay.api.schema.cel import warnings
-from forebay.errors import Denied, Invalid
+from forebay.errors import Invalid
 
 from .objects import crd, deployment, job, pod, toy
 
@@ -326,11 +326,3 @@ def test_checks_across_objects_see_a_snapshot():
     with pytest.raises(Invalid, match=r'spec\.nodeGroups: Not found: "gone"'):
         rules.prepare(kinds.LocalModelCache, lost, None, "create")
     assert rules.prepare(kinds.LocalModelCache, lost, lost, "delete") == lost
-
-
-@pytest.mark.parametrize("name", ["default", "kube-system", "kube-public"])
-def test_the_namespaces_that_everything_needs_stay(name: str) -> None:
-    raw = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-    with pytest.raises(Denied, match=f'namespaces "{name}" is forbidden: this namespace may not be deleted'):
-        Rules().prepare(kinds.Namespace, raw, raw, "delete")
-    assert Rules().prepare(kinds.Namespace, raw, raw, "update")["metadata"]["name"] == name
