@@ -7,19 +7,17 @@ objects
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from forebay.api import kinds
+from forebay.api import kinds, services
 from forebay.api.meta import Json, Key, Resource, json_copy
 from forebay.api.schema import causes, defaulted, pruned, validate
 from forebay.api.schema.causes import Cause
 from forebay.api.schema.pod_defaults import admitted, tolerated
 
 Verb = Literal["create", "update", "status", "delete"]
-SERVICE_NETWORK = (10, 96)  # 10.96.0.0/16, kubeadm's own; nothing listens there on a laptop
 _PROTECTION = {
     kinds.PersistentVolumeClaim: "kubernetes.io/pvc-protection",
     kinds.PersistentVolume: "kubernetes.io/pv-protection",
@@ -80,7 +78,7 @@ class Rules:
             new = self._shaped(kind, new, old, verb)
         review = Review(kind, verb, new, old, self._look)  # type: ignore[arg-type]
         found = [] if verb == "delete" else validate(new, old, kind)
-        for check in () if found else self._checks:
+        for check in () if found else (_taken, *self._checks):
             found += check(review)
         if found:
             raise causes.refusal(kind, str(new["metadata"].get("name", "")), found)
@@ -91,7 +89,8 @@ class Rules:
         if verb == "create":
             new = _begun(json_copy(new), kind, self._look)
         elif old is not None and kind is kinds.Service:
-            _keep_address(new, old)
+            new = json_copy(new)
+            services.changed(new, old, self._look.list(kinds.Service))
         elif verb == "update" and kind is kinds.Pod and isinstance(new.get("spec"), dict):
             new = {**new, "spec": dict(new["spec"])}
             tolerated(new["spec"])
@@ -99,6 +98,13 @@ class Rules:
         if verb == "update" and old is not None and kind is kinds.DaemonSet:
             _count_templates(new, old)
         return new
+
+
+def _taken(review: Review) -> Iterable[Cause]:
+    """What a service asks for and another one has."""
+    if review.kind is not kinds.Service or review.verb not in ("create", "update"):
+        return ()
+    return services.taken(review.new, review.old, review.look.list(kinds.Service))
 
 
 def _begun(raw: Json, kind: type[Resource], look: Look) -> Json:
@@ -114,7 +120,7 @@ def _begun(raw: Json, kind: type[Resource], look: Look) -> Json:
         if isinstance(spec, dict):
             spec["finalizers"] = _also(spec.get("finalizers"), "kubernetes")
     elif kind is kinds.Service and isinstance(raw.get("spec"), dict):
-        _give_address(raw, look)
+        services.begun(raw, look.list(kinds.Service))
     elif kind is kinds.PersistentVolumeClaim and isinstance(raw.get("spec"), dict):
         _give_class(raw["spec"], look)
     if kind in _PROTECTION:
@@ -139,35 +145,6 @@ def _select_own_pods(raw: Json) -> None:
         labels.setdefault(f"{prefix}controller-uid", meta.get("uid", ""))
     selector = spec.setdefault("selector", {}).setdefault("matchLabels", {})
     selector.setdefault("batch.kubernetes.io/controller-uid", meta.get("uid", ""))
-
-
-def _give_address(raw: Json, look: Look) -> None:
-    """A cluster address, unique among all services and the same for the same uid where it can be."""
-    spec = raw["spec"]
-    if spec.get("type") == "ExternalName":
-        return
-    if not spec.get("clusterIP"):
-        taken = {(one.get("spec") or {}).get("clusterIP") for one in look.list(kinds.Service)}
-        start = int.from_bytes(hashlib.sha256(str(raw["metadata"].get("uid", "")).encode()).digest()[:4])
-        places = ((start + step) % 65_000 + 10 for step in range(65_000))
-        spec["clusterIP"] = next(ip for ip in map(_address, places) if ip not in taken)
-    spec["clusterIPs"] = [spec["clusterIP"]]
-
-
-def _address(place: int) -> str:
-    return ".".join(map(str, (*SERVICE_NETWORK, place >> 8, place & 255)))
-
-
-def _keep_address(new: Json, old: Json) -> None:
-    """An update that does not name the address keeps it."""
-    spec, was = new.get("spec") or {}, old.get("spec") or {}
-    if spec.get("type") == "ExternalName":
-        return
-    for name in ("clusterIP", "clusterIPs"):
-        if was.get(name) and not spec.get(name):
-            spec[name] = was[name]
-    if spec.get("clusterIP") != was.get("clusterIP") and spec.get("clusterIPs") == was.get("clusterIPs"):
-        spec["clusterIPs"] = [spec["clusterIP"]]  # a client that knows the old field alone
 
 
 def _count_templates(new: Json, old: Json) -> None:

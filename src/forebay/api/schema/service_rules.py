@@ -14,6 +14,7 @@ from forebay.api.schema.causes import Cause
 from forebay.api.schema.pod_rules import port_name, port_number
 
 NODE_PORTS = range(30000, 32768)
+_OUTSIDE = ("NodePort", "LoadBalancer")
 
 
 def service(raw: Json, old: Json | None) -> Iterator[Cause]:
@@ -31,6 +32,7 @@ def service(raw: Json, old: Json | None) -> Iterator[Cause]:
     yield from names.labels(spec.get("selector"), "spec.selector")
     yield from _ports(spec)
     yield from _reached(spec)
+    yield from _families(spec)
     yield from _address_kept(spec, old)
 
 
@@ -77,15 +79,55 @@ def _node_port(one: Json, path: str, kind: str) -> Iterator[Cause]:
 
 def _reached(spec: Json) -> Iterator[Cause]:
     """From where: the addresses, and what is said about traffic from outside."""
-    address = str(spec.get("clusterIP") or "")
-    if address not in ("", "None"):
-        yield from names.ip_address(address, "spec.clusterIPs[0]")
-    outside = spec.get("type") in ("NodePort", "LoadBalancer") or spec.get("externalIPs")
+    yield from _addresses(spec)
+    outside = spec.get("type") in _OUTSIDE or spec.get("externalIPs")
     if spec.get("externalTrafficPolicy") and not outside:
         told = "may only be set for externally-accessible services"
         yield causes.invalid("spec.externalTrafficPolicy", spec["externalTrafficPolicy"], told)
     for index, one in enumerate(spec.get("externalIPs") or ()):
         yield from names.ip_address(one, f"spec.externalIPs[{index}]")
+
+
+def _addresses(spec: Json) -> Iterator[Cause]:
+    address, listed = str(spec.get("clusterIP") or ""), spec.get("clusterIPs") or []
+    if spec.get("type") == "ExternalName":
+        if address or listed:
+            yield causes.forbidden("spec.clusterIPs", "may not be set for ExternalName services")
+        return
+    if listed and not address:
+        yield causes.invalid("spec.clusterIPs", listed, "must be empty when `clusterIP` is not specified")
+    elif listed and listed[0] != address:
+        yield causes.invalid("spec.clusterIPs", listed, "first value must match `clusterIP`")
+    elif address == "None" and spec.get("type") in _OUTSIDE:
+        told = f"may not be set to 'None' for {spec['type']} services"
+        yield causes.invalid("spec.clusterIPs[0]", "None", told)
+    elif address not in ("", "None"):
+        refused = list(names.ip_address(address, "spec.clusterIPs[0]"))
+        if not refused and ":" in address:
+            told = "IPv6 is not configured on this cluster"
+            refused = [causes.invalid("spec.clusterIPs[0]", [address], told)]
+        yield from refused
+
+
+def _families(spec: Json) -> Iterator[Cause]:
+    """This home has addresses of IPv4 alone; of what stands behind no selector it knows nothing."""
+    if spec.get("type") == "ExternalName" or (spec.get("clusterIP") == "None" and not spec.get("selector")):
+        return
+    families, policy = spec.get("ipFamilies") or [], spec.get("ipFamilyPolicy")
+    twice = next((index for index, one in enumerate(families) if one in families[:index]), None)
+    if twice is not None:
+        yield causes.duplicate(f"spec.ipFamilies[{twice}]", families[twice])
+        return
+    if policy == "RequireDualStack":
+        told = "this cluster is not configured for dual-stack services"
+        yield causes.invalid("spec.ipFamilyPolicy", policy, told)
+    if policy == "SingleStack" and len(families) > 1:
+        told = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"
+        yield causes.invalid("spec.ipFamilyPolicy", policy, told)
+        return
+    for index, one in enumerate(families):
+        if one == "IPv6":
+            yield causes.invalid(f"spec.ipFamilies[{index}]", one, "not configured on this cluster")
 
 
 def _address_kept(spec: Json, old: Json | None) -> Iterator[Cause]:
