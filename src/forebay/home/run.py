@@ -19,6 +19,7 @@ from forebay.api.kinds import Pod
 from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Absent, ForebayError, Unavailable
 from forebay.home import bootstrap, images, pki, tokens
+from forebay.home.address import ApiAddress
 from forebay.home.apiserver import crds, usage
 from forebay.home.apiserver.app import create_app
 from forebay.home.apiserver.authn import Authenticator
@@ -60,7 +61,7 @@ class Home:
         self._data = self._folder.path
         self._kubelets: list[Kubelet] = []
         self._hurry = asyncio.Event()
-        self._url = ""
+        self._port, self._url = 0, ""
 
     async def run(self, started: Callable[[Json], None]) -> None:
         """Serve until cancelled. `started` hears the addresses. Raises Denied, Clash, Unavailable before
@@ -70,7 +71,8 @@ class Home:
         try:
             api = listen(HOST, self._settings.api_port)
             gateway_port = self._gateway_port()
-            self._url = f"https://{HOST}:{api.getsockname()[1]}"
+            self._port = int(api.getsockname()[1])
+            self._url = f"https://{HOST}:{self._port}"
             async with contextlib.AsyncExitStack() as stack:
                 store = await stack.enter_async_context(self._store())
                 await self._serve(stack, store, api)
@@ -137,7 +139,9 @@ class Home:
 
     async def _work(self, store: SqliteStore, started: Callable[[], None]) -> None:
         own = workload_controllers(store, clock=self._clock, ca_pem=self._files.ca.read_text())
-        controllers: list[Controller] = [self._crd, *own, *self._parts.controllers(store, self._clock)]
+        address = ApiAddress(store, host=HOST, port=self._port)
+        controllers: list[Controller] = [self._crd, address, *own]
+        controllers += self._parts.controllers(store, self._clock)
         self._kubelets = [self._kubelet(store, name) for name in self._settings.nodes]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(run_controllers(store, controllers, clock=self._clock))]
