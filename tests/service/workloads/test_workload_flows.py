@@ -285,6 +285,33 @@ async def test_a_claim_binds_the_volume_it_names_and_shows_its_capacity(tmp_path
         await w.until(released)
 
 
+async def test_why_a_claim_waits_is_an_event_once(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.store.create(claim("lost", storageClassName="nowhere"))
+        await w.store.create(claim("lazy", storageClassName="local-storage"))
+
+        async def told() -> dict[str, str]:
+            found = (await w.store.list(Event, Where(namespace="default"))).items
+            claims = [e for e in found if e.raw["involvedObject"]["kind"] == "PersistentVolumeClaim"]
+            assert all(e.raw["count"] == 1 for e in claims)
+            return {e.raw["involvedObject"]["name"]: f"{e.raw['type']} {e.raw['reason']}" for e in claims}
+
+        async def both() -> bool:
+            return await told() == {
+                "lost": "Warning ProvisioningFailed",
+                "lazy": "Normal WaitForFirstConsumer",
+            }
+
+        await w.until(both)
+        await w.store.create(volume("other"))  # another look at everything
+
+        async def available() -> bool:
+            return bool((await w.there(PersistentVolume, "other")).status.get("lastPhaseTransitionTime"))
+
+        await w.until(available)
+        assert await both()
+
+
 async def test_a_volume_waits_for_its_pod_and_the_pod_goes_where_a_volume_is(tmp_path: Path) -> None:
     async with world(tmp_path, nodes=3) as w:
         await w.store.create(volume("small", "1Gi", "node-1"))

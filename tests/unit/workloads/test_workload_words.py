@@ -251,6 +251,7 @@ def test_why_a_claim_waits(claim: dict[str, Any], volume: dict[str, Any], reason
     spec = {"capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteOnce"], **volume}
     one = PersistentVolumeClaim.new("m", "default", spec={"accessModes": ["ReadWriteOnce"], **claim})
     one.meta["uid"] = "m"
+    one.raw["status"] = {"phase": "Pending"}  # as every new claim has it
     actions = volumes.decide(volumes.Seen((PersistentVolume.new("v", spec=spec),), (one,), (), (), ()))
     assert [(a.reason, a.message) for a in actions if isinstance(a, Note)] == [(reason, message)]
 

@@ -25,6 +25,7 @@ class Seen:
     classes: tuple[StorageClass, ...]
     pods: tuple[Pod, ...]
     nodes: tuple[Node, ...]
+    now: str = ""
 
 
 @dataclass
@@ -33,13 +34,14 @@ class _World:
 
     volumes: dict[str, PersistentVolume]
     claims: dict[Key, PersistentVolumeClaim]
+    now: str = ""
     notes: list[Action] = field(default_factory=list)
     removals: list[Action] = field(default_factory=list)
 
 
 def decide(seen: Seen) -> tuple[Action, ...]:
     """Everything that can be settled at once: volumes are written before the claims that name them."""
-    world = _World({v.name: v.copy() for v in seen.volumes}, {c.key: c.copy() for c in seen.claims})
+    world = _World({v.name: v.copy() for v in seen.volumes}, {c.key: c.copy() for c in seen.claims}, seen.now)
     for claim in sorted(world.claims.values(), key=lambda c: (p.created(c), c.key)):
         _bind(seen, world, claim)
     for name in sorted(world.volumes):
@@ -88,12 +90,26 @@ def waits_for_pod(claim: PersistentVolumeClaim, classes: tuple[StorageClass, ...
     return any(c.name == name and c.raw.get("volumeBindingMode") == "WaitForFirstConsumer" for c in classes)
 
 
-def _why_pending(seen: Seen, claim: PersistentVolumeClaim) -> tuple[str, str]:
+def _why_pending(seen: Seen, claim: PersistentVolumeClaim) -> tuple[str, str, str]:
+    """(type, reason, message) of the event that tells it, in Kubernetes' words."""
+    wanted = m.storage_class(claim)
+    if not wanted:
+        told = "no persistent volumes available for this claim and no storage class is set"
+        return "Normal", "FailedBinding", told
+    found = next((one for one in seen.classes if one.name == wanted), None)
+    if found is None:
+        return "Warning", "ProvisioningFailed", f'storageclass.storage.k8s.io "{wanted}" not found'
     if waits_for_pod(claim, seen.classes):
-        return "WaitForFirstConsumer", "waiting for first consumer to be created before binding"
-    if m.storage_class(claim) and not any(c.name == m.storage_class(claim) for c in seen.classes):
-        return "ProvisioningFailed", f'storageclass.storage.k8s.io "{m.storage_class(claim)}" not found'
-    return "FailedBinding", "no persistent volumes available for this claim and no storage class is set"
+        return "Normal", "WaitForFirstConsumer", "waiting for first consumer to be created before binding"
+    provisioner = found.raw.get("provisioner")
+    if provisioner == "kubernetes.io/no-provisioner":
+        return "Warning", "ProvisioningFailed", f"no volume plugin matched name: {provisioner}"
+    told = (
+        f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or "
+        "manually by the system administrator. If volume creation is delayed, please verify that the "
+        "provisioner is running and correctly registered."
+    )
+    return "Normal", "ExternalProvisioning", told
 
 
 def _bind_named(world: _World, claim: PersistentVolumeClaim, volume: PersistentVolume | None) -> None:
@@ -102,10 +118,10 @@ def _bind_named(world: _World, claim: PersistentVolumeClaim, volume: PersistentV
         return _set_phase(claim, "Pending")
     if volume.spec.get("claimRef") and not m.reserved_for(volume, claim):
         message = f'volume "{volume.name}" already bound to a different claim.'
-        return _pending(world, claim, "FailedBinding", message)
+        return _pending(world, claim, "Warning", "FailedBinding", message)
     if why := m.mismatch(volume, claim):
         message = f'Cannot bind to requested volume "{volume.name}": {why}'
-        return _pending(world, claim, "VolumeMismatch", message)
+        return _pending(world, claim, "Warning", "VolumeMismatch", message)
     _join(volume, claim)
     return None
 
@@ -144,10 +160,9 @@ def _lost(world: _World, claim: PersistentVolumeClaim, message: str) -> None:
         _set_phase(claim, "Lost")
 
 
-def _pending(world: _World, claim: PersistentVolumeClaim, reason: str, message: str) -> None:
-    kind = "Normal" if reason in ("WaitForFirstConsumer", "FailedBinding") else "Warning"
-    if claim.status.get("phase") != "Pending" or reason == "VolumeMismatch":
-        world.notes.append(Note(claim, kind, reason, message))
+def _pending(world: _World, claim: PersistentVolumeClaim, kind: str, reason: str, message: str) -> None:
+    """Said at every look; the controller leaves out what it said at the last one."""
+    world.notes.append(Note(claim, kind, reason, message))
     _set_phase(claim, "Pending")
 
 
@@ -161,20 +176,22 @@ def _settle_volume(world: _World, volume: PersistentVolume) -> None:
     if VOLUME_HELD not in volume.finalizers and not volume.deleting:
         volume.meta["finalizers"] = [*volume.finalizers, VOLUME_HELD]
     if not ref or not ref.get("uid"):
-        _volume_phase(volume, "Available")
+        _volume_phase(world, volume, "Available")
     elif claim is not None and claim.uid == ref["uid"]:
         bound = claim.spec.get("volumeName") == volume.name and claim.status.get("phase") == "Bound"
-        _volume_phase(volume, "Bound" if bound else "Available")
+        _volume_phase(world, volume, "Bound" if bound else "Available")
     else:
-        _volume_phase(volume, "Released")
+        _volume_phase(world, volume, "Released")
         if (volume.spec.get("persistentVolumeReclaimPolicy") or "Retain") == "Delete" and not volume.deleting:
             world.removals.append(Delete(volume))
     if volume.deleting and volume.status.get("phase") != "Bound":
         volume.meta["finalizers"] = [f for f in volume.finalizers if f != VOLUME_HELD]
 
 
-def _volume_phase(volume: PersistentVolume, phase: str) -> None:
-    volume.raw["status"] = {**volume.status, "phase": phase}
+def _volume_phase(world: _World, volume: PersistentVolume, phase: str) -> None:
+    if volume.status.get("phase") != phase:
+        moved = {"lastPhaseTransitionTime": world.now} if world.now else {}
+        volume.raw["status"] = {**volume.status, "phase": phase, **moved}
 
 
 def _protect_claim(seen: Seen, claim: PersistentVolumeClaim) -> None:
