@@ -13,6 +13,7 @@ from tests.service.rest import Rest
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 CM = "/api/v1/namespaces/default/configmaps"
+TOKENS = "/api/v1/namespaces/default/serviceaccounts/default/token"
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +86,10 @@ BAD: list[tuple[str, str, Any, dict[str, str], int, str]] = [
     ("POST", "/version", {}, {}, 405, "MethodNotAllowed"),
     ("POST", REVIEWS, {"spec": {}}, {}, 422, "Invalid"),
     ("POST", "/api/v1/namespaces/default/serviceaccounts/absent/token", {"spec": {}}, {}, 404, "NotFound"),
+    ("POST", TOKENS, {"spec": {"expirationSeconds": 1}}, {}, 422, "Invalid"),
+    ("POST", TOKENS, {"spec": {"expirationSeconds": 1 << 33}}, {}, 422, "Invalid"),
+    ("POST", TOKENS, {"spec": {"boundObjectRef": {"kind": "ConfigMap", "name": "m"}}}, {}, 400, "BadRequest"),
+    ("POST", TOKENS, {"spec": {"boundObjectRef": {"kind": "Pod", "name": "absent"}}}, {}, 404, "NotFound"),
     ("PUT", NODES + "/n", {"metadata": {"name": "n"}}, {}, 400, "BadRequest"),
     ("PUT", NODES + "/n", NODE, {}, 422, "Invalid"),
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 from forebay.api.kinds import CustomResourceDefinition, Event, Namespace, Node, Pod
 from forebay.api.meta import Json, Resource
+from forebay.api.schema import causes
 from forebay.errors import Clash, Invalid
 from forebay.kit.clock import rfc3339, rfc3339_micro
 
@@ -74,6 +75,7 @@ def updated_object(kind: type[Resource], new: Json, old: Json) -> Json:
     new = json.loads(json.dumps(new))
     meta, was = new.setdefault("metadata", {}), old["metadata"]
     check_preconditions(kind, meta, was)
+    check_marks(kind, meta, was)
     new["apiVersion"], new["kind"] = old["apiVersion"], old["kind"]
     for field in (*SERVER_OWNED, "namespace", "name", "resourceVersion"):
         meta.pop(field, None)
@@ -109,6 +111,18 @@ def check_preconditions(kind: type[Resource], meta: Json, was: Json) -> None:
             f'Operation cannot be fulfilled on {qualified(kind)} "{name}": the object has been modified; '
             "please apply your changes to the latest version and try again"
         )
+
+
+def check_marks(kind: type[Resource], meta: Json, was: Json) -> None:
+    """Who deletes, and how long it may take, is the server's to write. Raises Invalid."""
+    told = "field is immutable"
+    moved = [
+        causes.invalid(f"metadata.{field}", meta[field], told)
+        for field in ("deletionTimestamp", "deletionGracePeriodSeconds")
+        if meta.get(field) is not None and meta[field] != was.get(field) and not was.get("deletionTimestamp")
+    ]
+    if moved:
+        raise causes.refusal(kind, str(was["name"]), moved)
 
 
 def with_status(new: Json, old: Json) -> Json:

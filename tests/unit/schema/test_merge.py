@@ -54,6 +54,11 @@ def test_items_are_ordered_as_the_patch_says_and_the_servers_own_keep_their_plac
     assert names == ["sidecar", "b", "a", "late"]
 
 
+def test_a_list_that_was_not_there_is_taken_as_it_is():
+    nameless = with_containers({"image": "1"}, {"image": "2"})
+    assert patched({"spec": {}}, nameless) == nameless  # for validation to refuse
+
+
 def test_atomic_lists_are_replaced():
     assert patched({"spec": {"tolerations": [{"key": "a"}]}}, {"spec": {"tolerations": [{"key": "b"}]}}) == {
         "spec": {"tolerations": [{"key": "b"}]}

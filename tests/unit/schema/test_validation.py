@@ -326,3 +326,32 @@ def test_checks_across_objects_see_a_snapshot():
     with pytest.raises(Invalid, match=r'spec\.nodeGroups: Not found: "gone"'):
         rules.prepare(kinds.LocalModelCache, lost, None, "create")
     assert rules.prepare(kinds.LocalModelCache, lost, lost, "delete") == lost
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "expected"),
+    [
+        (kinds.Deployment, {"replicas": 1}, []),
+        (
+            kinds.Deployment,
+            {"replicas": -5, "unavailableReplicas": -1},
+            [f"status.{name}: Invalid value: {number}: must be greater than or equal to 0"
+             for name, number in (("replicas", -5), ("unavailableReplicas", -1))],
+        ),
+        (
+            kinds.Namespace,
+            {"phase": "Terminating"},
+            ['status.Phase: Invalid value: "Terminating": '
+             "may only be 'Active' if `deletionTimestamp` is empty"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_status_that_cannot_be(kind: type[Resource], status: Json, expected: list[str]) -> None:
+    raw = deployment() if kind is kinds.Deployment else {"metadata": {"name": "n", "uid": "u"}}
+    old = Rules().prepare(kind, raw, None, "create")
+    try:
+        Rules().prepare(kind, {**old, "status": status}, old, "status")
+        found = []
+    except Invalid as error:
+        found = [f"{path}: {message}" for path, _, message in error.causes]
+    assert found == expected

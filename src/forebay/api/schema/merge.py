@@ -126,6 +126,8 @@ def _lists(current: list[Any], patch: list[Any], field: Field, order: list[Any] 
         return [
             _clean(item) for item in patch if not (isinstance(item, dict) and item.get(_PATCH) == "replace")
         ]
+    if not current and all(isinstance(item, dict) and _PATCH not in item for item in patch):
+        return [_clean(_without_directives(item)) for item in patch]  # validation says what they lack
     server = list(current)
     for item in patch:
         server = _item_merged(server, item, key, shape)

@@ -11,6 +11,7 @@ from forebay.api.schema.causes import Cause
 from forebay.api.schema.cel import broken_rules
 from forebay.api.schema.kind_rules import RULES
 from forebay.api.schema.rules import violations
+from forebay.api.schema.status_rules import status
 from forebay.api.schema.structural import openapi_schema
 from forebay.api.schema.tables import Struct, Type, struct, type_name
 
@@ -42,7 +43,9 @@ def validate(raw: Json, old: Json | None, kind: type[Resource]) -> list[Cause]:
     found = list(names.metadata(raw, kind))
     if name:
         test = RULES.get(kind)
-        return [*found, *(test(raw, old) if test is not None else ()), *_enums(raw, struct(name), "")]
+        found += test(raw, old) if test is not None else ()
+        found += status(raw, old, kind) if old is not None else ()
+        return [*found, *_enums(raw, struct(name), "")]
     schema = openapi_schema(kind)
     if schema is None:
         return found

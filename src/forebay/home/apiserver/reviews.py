@@ -10,8 +10,9 @@ from datetime import timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from forebay.api.kinds import ServiceAccount
-from forebay.api.meta import Json, Key
+from forebay.api.kinds import Node, Pod, Secret, ServiceAccount
+from forebay.api.meta import Json, Key, Resource
+from forebay.errors import Clash
 from forebay.home import tokens
 from forebay.home.apiserver import authz, bodies, output
 from forebay.home.apiserver.context import Api
@@ -31,6 +32,7 @@ KINDS = {  # (group, plural) -> kind; all are version v1 and know one verb: crea
     (AUTHENTICATION, "selfsubjectreviews"): "SelfSubjectReview",
     (AUTHENTICATION, "tokenreviews"): "TokenReview",
 }
+_BINDABLE: dict[str, type[Resource]] = {"Pod": Pod, "Secret": Secret, "Node": Node}
 TOKEN_TTL_S, TOKEN_TTL_MIN_S, TOKEN_TTL_MAX_S = 3600, 600, 365 * 86400
 
 
@@ -108,8 +110,8 @@ async def token(api: Api, op: Operation, request: Request) -> Response:
     if not isinstance(spec, dict) or type(spec.get("expirationSeconds") or 0) is not int:
         raise bad_request("TokenRequest cannot be read: a field has the wrong type")
     ttl = spec.get("expirationSeconds") or TOKEN_TTL_S
-    if ttl < TOKEN_TTL_MIN_S:
-        raise bad_request("spec.expirationSeconds: may not specify a duration less than 10 minutes")
+    _check_ttl(ttl)
+    await _bound(api, op.namespace, spec.get("boundObjectRef"))
     ttl = min(ttl, TOKEN_TTL_MAX_S)
     audiences = tuple(map(str, spec.get("audiences") or (tokens.AUDIENCE,)))
     user = tokens.service_account(op.namespace, op.name, uid=account.uid)
@@ -124,3 +126,33 @@ async def token(api: Api, op: Operation, request: Request) -> Response:
         "status": {"token": made, "expirationTimestamp": until},
     }  # fmt: skip
     return output.respond(answer, code=201)
+
+
+def _check_ttl(ttl: int) -> None:
+    """Raises Refusal (422)."""
+    if ttl < TOKEN_TTL_MIN_S:
+        told = "may not specify a duration less than 10 minutes"
+    elif ttl > 1 << 32:
+        told = "may not specify a duration larger than 2^32 seconds"
+    else:
+        return
+    cause = ("spec.expirationSeconds", "FieldValueInvalid", f"Invalid value: {ttl}: {told}")
+    raise invalid(About(AUTHENTICATION, "tokenrequests", "TokenRequest", ""), (cause,))
+
+
+async def _bound(api: Api, namespace: str, ref: object) -> None:
+    """The object that a token is bound to is there. That it ends with it is not held to. Raises Absent,
+    Clash, Refusal.
+    """
+    if not isinstance(ref, dict):
+        return
+    kind, name = _BINDABLE.get(str(ref.get("kind"))), str(ref.get("name") or "")
+    version = str(ref.get("apiVersion") or "v1")
+    if kind is None or version != "v1":
+        told = f"{'' if '/' in version else '/'}{version}, Kind={ref.get('kind')}"
+        raise bad_request(f"cannot bind token to object of type {told}")
+    found = await api.store.get(kind, Key(namespace if kind.namespaced else "", name))
+    if ref.get("uid") and ref["uid"] != found.uid:
+        told = f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. "
+        told += "The object might have been deleted and then recreated"
+        raise Clash(f'Operation cannot be fulfilled on {kind.kind} "{name}": {told}')
