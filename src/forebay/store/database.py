@@ -18,6 +18,7 @@ from pathlib import Path
 from forebay.errors import Damaged, Exhausted, ForebayError, Invalid, Unavailable
 
 KEEP_LOG_ROWS = 2000
+KEEP_LOG_BYTES = 64 << 20  # of the objects before and after; large ones are forgotten sooner
 ROOM_LEAST = 1 << 20  # bytes; with less than that a failed write means a full disk
 _WHY = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; look at its permissions and those of its folder",
@@ -39,6 +40,11 @@ class Change:
     verb: str  # ADDED, MODIFIED, DELETED
     body: str
     previous: str
+
+    @property
+    def weight(self) -> int:
+        """About its bytes."""
+        return len(self.body) + len(self.previous)
 
 
 class Database:
@@ -105,14 +111,16 @@ class Database:
                     f"BEGIN IMMEDIATE; {entry.read_text()} PRAGMA user_version={number}; COMMIT;"
                 )
 
-    def write(self, changes: Sequence[Change]) -> None:
-        """Append to the log and bring `current` along, in one transaction. Raises Exhausted, Unavailable."""
+    def write(self, changes: Sequence[Change], forgotten: int = 0) -> None:
+        """Append to the log and bring `current` along, in one transaction; rows up to the revision
+        `forgotten` may go. Raises Exhausted, Unavailable.
+        """
         assert self._db is not None
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for c in changes:
                 self._apply(self._db, c)
-            oldest = changes[-1].revision - KEEP_LOG_ROWS
+            oldest = max(changes[-1].revision - KEEP_LOG_ROWS, forgotten)
             self._db.execute("DELETE FROM log WHERE revision <= ?", (oldest,))
             self._db.execute("COMMIT")
         except sqlite3.Error as error:

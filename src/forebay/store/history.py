@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Clash
-from forebay.store.database import KEEP_LOG_ROWS, Change
+from forebay.store.database import KEEP_LOG_BYTES, KEEP_LOG_ROWS, Change
 from forebay.store.protocol import Event, EventType, T, Where
 from forebay.store.where import wanted
 
@@ -28,6 +28,7 @@ class History:
     def __init__(self, changes: list[Change], revision: int) -> None:
         self._changes = changes
         self._revisions = [c.revision for c in changes]
+        self._bytes = sum(c.weight for c in changes)
         self.revision = revision
         self._growth: dict[tuple[str, str], _Growth] = {}
 
@@ -37,19 +38,36 @@ class History:
         self._changes += changes
         self._revisions += [c.revision for c in changes]
         self.revision = self._revisions[-1]
-        if len(self._changes) > 2 * KEEP_LOG_ROWS:
-            del self._changes[:-KEEP_LOG_ROWS]
-            del self._revisions[:-KEEP_LOG_ROWS]
+        self._bytes += sum(c.weight for c in changes)
+        if len(self._changes) > 2 * KEEP_LOG_ROWS or self._bytes > 2 * KEEP_LOG_BYTES:
+            self._cut(len(changes))
         for place in {(c.group, c.plural) for c in changes}:
             growth = self._growth.pop(place, None)
             if growth is not None:
                 growth.floor = floor
                 growth.event.set()
 
+    @property
+    def forgotten(self) -> int:
+        """The newest revision whose change is gone."""
+        return self._revisions[0] - 1 if self._revisions else self.revision
+
+    def _cut(self, least: int) -> None:
+        """Forget the oldest changes, but none of the `least` newest: nobody has been told of those."""
+        kept = bytes_ = 0
+        for change in reversed(self._changes[-KEEP_LOG_ROWS:]):
+            bytes_ += change.weight
+            if kept >= least and bytes_ > KEEP_LOG_BYTES:
+                bytes_ -= change.weight
+                break
+            kept += 1
+        del self._changes[:-kept]
+        del self._revisions[:-kept]
+        self._bytes = bytes_
+
     def since(self, revision: int) -> list[Change]:
         """Changes after `revision`. Raises Clash when some of them are gone (HTTP 410), or it lies ahead."""
-        oldest = self._revisions[0] - 1 if self._revisions else self.revision
-        if revision < oldest:
+        if revision < self.forgotten:
             raise Clash(f"too old resource version: {revision} ({self.revision})", reason="Expired")
         if revision > self.revision:
             raise Clash(f"Too large resource version: {revision}, current: {self.revision}", reason="Expired")

@@ -7,6 +7,7 @@ import base64
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -248,7 +249,8 @@ class SqliteStore:
             failed: ForebayError | None = None
             if batch.changes:
                 try:
-                    work = loop.run_in_executor(self._database.thread, self._database.write, batch.changes)
+                    write = partial(self._database.write, batch.changes, self._history.forgotten)
+                    work = loop.run_in_executor(self._database.thread, write)
                     work.add_done_callback(_heard)  # closing leaves nobody to hear how it ended
                     await asyncio.shield(work)
                 except ForebayError as error:

@@ -14,6 +14,7 @@ from forebay.api.admission import Rules
 from forebay.api.kinds import Namespace, Secret, Service
 from forebay.errors import Damaged, Invalid
 from forebay.home.look import StoreLook
+from forebay.store import history
 from forebay.store.sqlite import SqliteStore
 
 
@@ -32,6 +33,28 @@ def test_services_created_at_once_get_addresses_of_their_own(tmp_path: Path) -> 
         return {str(service.spec["clusterIP"]) for service in made}
 
     assert len(asyncio.run(body())) == 300
+
+
+def test_the_file_forgets_large_changes_with_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "KEEP_LOG_BYTES", 50_000)
+
+    async def body() -> None:
+        store = SqliteStore(tmp_path / "a.db", Rules())
+        await store.open()
+        await store.create(Namespace.new("default"))
+        for number in range(50):
+            await store.create(Secret.new(f"s{number}", "default", stringData={"a": "b" * 10_000}))
+        await store.close()
+
+    asyncio.run(body())
+    with sqlite3.connect(tmp_path / "a.db") as db:
+        rows, objects = (
+            db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("log", "current")
+        )
+    db.close()
+    assert rows < 12 and objects == 51
 
 
 def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:

@@ -87,6 +87,20 @@ def test_a_quiet_watch_outlives_what_is_forgotten_of_other_kinds(monkeypatch: py
     assert watching(ConfigMap, then=write) == [["n102"]]
 
 
+def test_large_objects_are_forgotten_sooner_but_never_before_they_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(history, "KEEP_LOG_BYTES", 10 * change(Secret, 100).weight)
+    past = History([], 0)
+    for revision in range(100, 300):
+        past.append([change(Secret, revision)])
+        assert len(past.since(past.forgotten)) <= 20
+    assert past.forgotten >= 279 and past.since(295) == [change(Secret, n) for n in range(296, 300)]
+    many = [change(ConfigMap, revision) for revision in range(300, 350)]
+    past.append(many)
+    assert past.since(299) == many
+
+
 def test_what_comes_while_an_event_is_handled_is_not_missed() -> None:
     async def body() -> list[str]:
         past, names = History([], 0), []
