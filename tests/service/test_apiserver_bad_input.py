@@ -78,6 +78,7 @@ BAD: list[tuple[str, str, Any, dict[str, str], int, str]] = [
     ("GET", CM + "?limit=x", None, {}, 400, "BadRequest"),
     ("GET", CM + "?resourceVersionMatch=Exact", None, {}, 422, "Invalid"),
     ("GET", CM + "/fixed", None, {"Accept": "text/html"}, 406, "NotAcceptable"),
+    ("GET", CM + "/fixed?resourceVersion=99999999", None, {}, 504, "Timeout"),
     ("GET", "/api/v1/nothings", None, {}, 404, "NotFound"),
     ("GET", "/apis/no.such/v1/things", None, {}, 404, "NotFound"),
     ("GET", "/api/v1/pods/x", None, {}, 404, "NotFound"),

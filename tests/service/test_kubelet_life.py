@@ -170,6 +170,17 @@ def test_an_image_without_a_program_says_what_to_do(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+def test_an_image_name_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with home(tmp_path) as here:
+            await here.pod("one", {"containers": [{"name": "main", "image": "nginx:::1"}]})
+            pod = await here.until("one", lambda p: reason(p) == "InvalidImageName")
+            assert "invalid reference format" in state(pod)["waiting"]["message"]
+            assert pod.status["phase"] == "Pending"
+
+    asyncio.run(body())
+
+
 def state(pod: Pod) -> Json:
     """State of the first container; {} before the first status."""
     return (pod.status.get("containerStatuses") or [{"state": {}}])[0]["state"]  # type: ignore[no-any-return]

@@ -43,6 +43,22 @@ def test_known_images_are_programs_of_this_interpreter() -> None:
     assert "`nginx: [program, argument]`" in images.refusal("nginx:1")
 
 
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        ("nginx", ""), ("nginx:1.2", ""), ("host:5000/a/b-c__d:v1", ""), ("Host.Example/a", ""),
+        (f"ghcr.io/kserve/agent:v1@sha256:{'a' * 64}", ""),
+        ("a:::", "invalid reference format"), ("-a", "invalid reference format"),
+        ("a@sha256:12", "invalid reference format"), ("a b", "invalid reference format"),
+        ("nginx:1\n", "invalid reference format"),
+        ("Upper/Case", "invalid reference format: repository name (Upper/Case) must be lowercase"),
+    ],
+)  # fmt: skip
+def test_an_image_name_that_cannot_be_read(image: str, why: str) -> None:
+    told = f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": {why}'
+    assert images.unreadable(image) == (told if why else "")
+
+
 def test_extra_images_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "images.yaml"
     assert images.read_extra(path) == {}

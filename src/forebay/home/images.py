@@ -6,6 +6,7 @@ A container with a `command` runs that command and needs no image. Otherwise the
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,25 @@ def repository(image: str) -> str:
     if slash and ("." in registry or ":" in registry or registry == "localhost"):
         name = rest
     return name
+
+
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_REFERENCE = re.compile(
+    rf"(?:{_HOST}(?:\.{_HOST})*(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"  # registry, repository
+    r"(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+)
+
+
+def unreadable(image: str) -> str:
+    """The message of InvalidImageName, or "" for what a registry could be asked for."""
+    if _REFERENCE.fullmatch(image):
+        return ""
+    why = "invalid reference format"
+    if _REFERENCE.fullmatch(image.lower()):
+        why += f": repository name ({repository(image)}) must be lowercase"
+    return f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": {why}'
 
 
 def resolve(image: str, extra: Mapping[str, tuple[str, ...]] | None = None) -> list[str] | None:

@@ -32,7 +32,9 @@ _FORGOTTEN = (
 
 
 async def get(call: Call) -> Response:
-    """One object."""
+    """One object; a revision that is not there yet is refused, as for lists."""
+    if (asked := call.query.text("resourceVersion")).isdecimal():
+        _check_reached(call, asked)
     return output.one(call, (await call.api.store.get(call.served.stored, call.key)).raw)
 
 
@@ -82,8 +84,13 @@ def check_revision(call: Call) -> None:
     if revision and not (revision.isascii() and revision.isdigit() and len(revision) < 19):
         message = f'Invalid value: "{revision}": strconv.ParseUint: parsing "{revision}": invalid syntax'
         raise bad_request(f"invalid resource version: resourceVersion: {message}")
+    _check_reached(call, revision)
+
+
+def _check_reached(call: Call, revision: str) -> None:
+    """Raises Refusal (504) for a revision that lies ahead."""
     now = int(call.api.store.revision())
-    if int(revision or 0) > now:
+    if len(revision) < 20 and int(revision or 0) > now:
         message = f"Timeout: Too large resource version: {revision}, current: {now}"
         cause = ("", "ResourceVersionTooLarge", "Too large resource version")
         raise Refusal("Timeout", message, causes=(cause,), retry_after_s=1)

@@ -26,6 +26,10 @@ class NoImage(Exception):
     """No program stands for the image; the text says what to do."""
 
 
+class BadImage(Exception):
+    """The image's name is none."""
+
+
 @dataclass(frozen=True)
 class PodGround:
     """What all containers of one pod share."""
@@ -52,18 +56,20 @@ class Prepared:
 
 
 def program(container: Json, extra: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """What stands for the container's image; [] where it brings its own command. Raises NoImage."""
+    """What stands for the container's image; [] where it brings its own command. Raises NoImage, BadImage."""
     if container.get("command"):
         return []
     image = container.get("image") or ""
     found = images.resolve(image, extra)
+    if found is None and (told := images.unreadable(image)):
+        raise BadImage(told)
     if found is None:
         raise NoImage(images.refusal(image))
     return found
 
 
 async def prepare(container: Json, run: int, ground: PodGround) -> Prepared:
-    """Everything a run needs, folders made. Raises NoImage, ConfigError, OSError."""
+    """Everything a run needs, folders made. Raises NoImage, BadImage, ConfigError, OSError."""
     argv = program(container, ground.images)
     look = await look_for(container, ground)
     given = _given(container, ground)

@@ -17,7 +17,7 @@ from forebay.home.kubelet import ports
 from forebay.home.kubelet.decide import RESET_S, Action, Decision, Kill, Mount, Remove, Start, Stop, decide
 from forebay.home.kubelet.env import ConfigError
 from forebay.home.kubelet.ground import prepare_ground
-from forebay.home.kubelet.launch import NoImage, PodGround
+from forebay.home.kubelet.launch import BadImage, NoImage, PodGround
 from forebay.home.kubelet.processes import Exited, StartFailed
 from forebay.home.kubelet.runs import Runs
 from forebay.home.kubelet.settings import NodeSettings
@@ -237,6 +237,10 @@ class PodWorker:
         except NoImage as error:
             self._no_image(plan, seen, str(error))
             return
+        except BadImage as error:
+            self.note("Warning", "InspectFailed", str(error))
+            self._cannot(plan, seen, str(error), "InvalidImageName")
+            return
         except (ConfigError, OSError) as error:
             self._cannot(plan, seen, str(error))
             return
@@ -284,11 +288,11 @@ class PodWorker:
         self.note("Warning", "Failed", f'Failed to pull image "{image}": {message}')
         self.note("Warning", "Failed", f"Error: {reason}")
 
-    def _cannot(self, plan: ContainerPlan, seen: ContainerSeen, message: str) -> None:
+    def _cannot(self, plan: ContainerPlan, seen: ContainerSeen, message: str, reason: str = "") -> None:
         wait = backoff_s(seen.failures, first_s=RETRY_FIRST_S, most_s=RETRY_MOST_S)
-        state = Waiting("CreateContainerConfigError", message, self._now() + wait)
+        state = Waiting(reason or "CreateContainerConfigError", message, self._now() + wait)
         self._put(plan.name, state=state, failures=seen.failures + 1)
-        self.note("Warning", "Failed", f"Error: {message}")
+        self.note("Warning", "Failed", f"Error: {reason or message}")
 
     def probed(self, name: str, kind: str, verdict: bool) -> None:
         """A probe of a running container reached a verdict."""
