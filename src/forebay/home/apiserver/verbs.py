@@ -10,6 +10,7 @@ from forebay.api import schema
 from forebay.api.kinds import CustomResourceDefinition, Namespace
 from forebay.api.meta import Json, Key, Resource
 from forebay.api.schema import cel
+from forebay.api.schema.advice import advice
 from forebay.errors import Absent, Clash, Invalid
 from forebay.home.apiserver import bodies, crds, host_paths, options, output, selection
 from forebay.home.apiserver.context import Call
@@ -107,6 +108,8 @@ async def create(call: Call) -> Response:
         await check_namespace(call, call.op.namespace, raw["metadata"].get("name", ""))
     await host_paths.check(call, raw)
     made = await call.api.store.create(call.served.stored(call.served.from_wire(raw)), dry_run=dry)
+    if call.served.builtin:
+        call.warnings.extend(advice(made.raw, call.served.kind))
     if not dry:
         made = await crds.after_write(call.api, made)
     return output.one(call, made.raw, code=201)
