@@ -14,7 +14,7 @@ from forebay.home.apiserver.status import Refusal
 Form = Literal["object", "table", "partial"]
 DISCOVERY_GROUP = "apidiscovery.k8s.io"
 _JSON_LIKE = {"application/json": "json", "*/*": "json", "application/*": "json", "application/yaml": "yaml"}
-_ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+_ACCEPTED = "application/json, application/yaml"
 
 
 @dataclass(frozen=True)
