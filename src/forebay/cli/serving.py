@@ -16,8 +16,8 @@ from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.objects import namespace_option
 from forebay.cli.programs import Client, Programs, UpOptions
-from forebay.cli.waiting import wait_for_all
-from forebay.errors import Absent, Clash, Invalid, Unavailable
+from forebay.cli.waiting import DELETED, wait_for_all
+from forebay.errors import Absent, Clash, ForebayError, Invalid, Unavailable
 
 REACHABLE_S = 30.0
 # reasons of Ready after which a person has something to do; the objects stay and go on by themselves
@@ -64,8 +64,10 @@ def run(programs: Programs, uri: str, prompt: str | None, name: str, replicas: i
             cache, service = there or models.cache(uri, chosen), made[-1]
             try:
                 await wait_for_all(client, [cache, service], timeout_s=timeout_s, give_up_on=FAILED)
-            except Unavailable as error:
-                raise Unavailable(f"{error.message}; {goes_on}") from error
+            except ForebayError as error:
+                if error.reason == DELETED:
+                    raise
+                raise type(error)(f"{error.message}; {goes_on}") from error
             return await service_url(client, chosen, namespace)
 
     try:

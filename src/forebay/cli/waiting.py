@@ -14,11 +14,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from forebay.api.kinds import InferenceService, LocalModelCache, LocalModelNamespaceCache
 from forebay.api.meta import Json, Resource
+from forebay.api.states import NodeState
 from forebay.cli.output import is_live, size
-from forebay.errors import Absent, Unavailable
+from forebay.errors import ALL, Absent, ForebayError, Unavailable
 from forebay.store.protocol import Store
 
 POLL_S = 0.2
+DELETED = "Deleted"  # reason of Absent: what we waited for is gone
 NAME_WIDTH, BAR_WIDTH = 22, 14
 WAITED = (LocalModelCache, LocalModelNamespaceCache, InferenceService)
 
@@ -100,10 +102,13 @@ class Board:
         self._progress.stop()
 
     def show(self, item: Resource) -> None:
-        """Bring the object's line up to date."""
+        """Bring the object's line up to date; what another object's line says already is not said again."""
         name = f"{item.singular}/{item.name}"
         transfer = transferred(item)
         waits = str(condition(item, "Ready").get("message") or "waiting")
+        for other, said in self._said.items():
+            if other != name and said and f"({said})" in waits:
+                waits = waits.partition(f" ({said})")[0]
         ready = "ready" if is_ready(item) else ""
         room = self._room - (len(ready) + 2 if ready else 0) if self._terminal else 1000
         state = ": ".join(filter(None, [ready, transfer.within(room)])) or waits
@@ -126,8 +131,9 @@ class Board:
 async def wait_for_all(
     store: Store, items: Iterable[Resource], *, timeout_s: float, give_up_on: frozenset[str] = frozenset()
 ) -> None:
-    """Return when all caches and services among `items` are ready. Raises Unavailable: too late, or Ready has
-    taken one of the reasons `give_up_on` while we looked (what failed before may be mended by now).
+    """Return when all caches and services among `items` are ready. Raises Unavailable (too late) or the class
+    of the error that gave Ready one of the reasons `give_up_on` while we looked (what failed before may be
+    mended by now).
     """
     left: list[Resource] = [item for item in items if isinstance(item, WAITED)]
     deadline = time.monotonic() + timeout_s
@@ -145,7 +151,16 @@ async def wait_for_all(
 def _give_up(item: Resource, before: Json, reasons: frozenset[str]) -> None:
     now = condition(item, "Ready")
     if now.get("reason") in reasons and now != before:
-        raise Unavailable(f"{item.singular}/{item.name}: {now.get('message') or now['reason']}")
+        family = failure_class(item)
+        raise family(f"{item.singular}/{item.name}: {now.get('message') or now['reason']}")
+
+
+def failure_class(item: Resource) -> type[ForebayError]:
+    """The class of the error that a cache's Ready condition tells, by its node's reason; or Unavailable."""
+    said, states = item.status.get("nodes") or {}, item.status.get("nodeStatus") or {}
+    failed = next((node for node in sorted(states) if states[node] == NodeState.ERROR), "")
+    word = (said.get(failed) or {}).get("reason")
+    return next((family for family in ALL if family.code.capitalize() == word), Unavailable)
 
 
 def _show(board: Board, item: Resource) -> bool:
@@ -159,7 +174,8 @@ async def _fresh(store: Store, items: Sequence[Resource]) -> list[Resource]:
         try:
             found.append(await store.get(type(item), item.key))
         except Absent as error:
-            raise Absent(f"{item.singular}/{item.name} was deleted while we waited for it") from error
+            told = f"{item.singular}/{item.name} was deleted while we waited for it"
+            raise Absent(told, reason=DELETED) from error
     return found
 
 

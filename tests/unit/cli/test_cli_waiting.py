@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from tests.fakes.object_store import ObjectStore
 
-from forebay.api.kinds import LocalModelCache
-from forebay.cli.waiting import is_ready, transferred, wait_for_all
-from forebay.errors import Unavailable
+from forebay.api.kinds import InferenceService, LocalModelCache
+from forebay.cli.waiting import Board, failure_class, is_ready, transferred, wait_for_all
+from forebay.errors import Absent, Damaged, Denied, ForebayError, Unavailable
 
 
 def cache(**status: object) -> LocalModelCache:
@@ -91,3 +91,37 @@ def test_in_a_narrow_terminal_whole_facts_go_and_the_seconds_left_stay(room: int
         "source": "hf",
     }
     assert transferred(cache(nodes={"a": node})).within(room) == text
+
+
+@pytest.mark.parametrize(
+    ("reason", "family"),
+    [("Denied", Denied), ("Absent", Absent), ("Damaged", Damaged), ("", Unavailable), ("Odd", Unavailable)],
+)
+def test_a_failed_download_ends_the_wait_as_the_class_of_its_error(
+    reason: str, family: type[ForebayError]
+) -> None:
+    states = {"a": "NodeDownloaded", "b": "NodeDownloadError"}
+    item = cache(nodeStatus=states, nodes={"a": {"reason": "Clash"}, "b": {"reason": reason}})
+    assert failure_class(item) is family
+
+
+def test_what_the_caches_line_says_is_not_said_again_in_the_services(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def waits(text: str) -> list[dict[str, str]]:
+        return [{"type": "Ready", "status": "False", "message": text}]
+
+    said = "0 of 1 nodes hold the model; n: refused"
+    service = InferenceService(
+        {
+            "metadata": {"name": "s"},
+            "status": {"conditions": waits(f"waiting for cache m ({said}); to download")},
+        }
+    )
+    with Board() as board:
+        board.show(cache(conditions=waits(said)))
+        board.show(service)
+    assert capsys.readouterr().err.splitlines() == [
+        f"localmodelcache/m: {said}",
+        "inferenceservice/s: waiting for cache m",
+    ]
