@@ -17,7 +17,7 @@ import pytest
 from tests.fakes.cache_promises import a_pin, assert_promises
 
 from forebay.cache import find, open_root, pins, reservations, verify, views
-from forebay.errors import Absent, Clash, Exhausted, Invalid, Unavailable
+from forebay.errors import Absent, Clash, Exhausted, Invalid
 from forebay.pull.cached import pull_cached, puller
 from forebay.pull.folder import Watching
 from forebay.pull.limits import Limits
@@ -147,7 +147,7 @@ def test_a_moved_name_changes_nothing_unless_a_refresh_asks_for_it(origin, root)
     views.publish(root, "k")
     pins.rebuild(root, [a_pin("p", "k")])
     moved = len([count for _, count in origin.gets if count > 1])
-    with pytest.raises(Unavailable, match="in use by default/p"):
+    with pytest.raises(Clash, match="in use by default/p"):
         pull_cached(uri, env(root, FOREBAY_REFRESH="1"))
     assert len([count for _, count in origin.gets if count > 1]) == moved, "bytes moved in vain"
     pins.rebuild(root, [])

@@ -54,6 +54,16 @@ def test_what_the_model_itself_still_holds_gives_no_room():
     assert plan_room(Request("m", "m", 30), FULL, both).refusal
 
 
+def test_a_refusal_names_what_is_full_the_disk_or_the_limit_or_both():
+    def ways(space):
+        return plan_room(Request("m", "m", 50), space, []).refusal.partition("; ")[2]
+
+    assert "disk" not in ways(Space(100, 80, 1000)) and "storageLimit of 100 B" in ways(Space(100, 80, 1000))
+    assert "storageLimit" not in ways(Space(1000, 10, 5)) and "the node's disk" in ways(Space(1000, 10, 5))
+    assert "storageLimit" not in ways(Space(None, 10, 5))
+    assert "storageLimit" in ways(Space(100, 80, 5)) and "the node's disk" in ways(Space(100, 80, 5))
+
+
 def test_a_refusal_says_what_is_needed_free_and_could_be_collected():
     held_back = [held("a", 50, 1, pinned=True), held("b", 20, 1), held("c", 30, 1, in_use=True)]
     plan = plan_room(Request("m", "m", 90), FULL, held_back)

@@ -82,6 +82,36 @@ def test_a_failed_attempt_is_an_error_only_when_its_job_has_failed():
     assert said(replace(BASE, jobs={"a": JobView("failed", "Deadline")}))[1]["message"] == "Deadline"
 
 
+def test_the_class_of_an_error_is_told_as_a_word():
+    denied = replace(
+        BASE, asks=(asked("failed", False, message="no", code="denied"),), jobs={"a": JobView("failed")}
+    )
+    assert said(denied)[1] == {"group": "g", "storageKey": "k", "message": "no", "reason": "Denied"}
+    assert said(replace(BASE, asks=(asked("refused", message="full"),)))[1]["reason"] == "Exhausted"
+    assert "reason" not in said(replace(BASE, asks=(asked("asked"),)))[1]
+
+
+def test_what_pods_held_up_is_no_longer_told_once_they_are_gone():
+    whole = replace(BASE, copies={"k": COPY}, views=frozenset("k"), entitled=frozenset({("a", "k")}))
+    held = replace(
+        whole, asks=(asked("failed", False, message="in use by p", code="clash"),), used={"k": ("p",)}
+    )
+    assert (said(held)[1]["refused"], said(held)[1]["reason"]) == ("in use by p", "Clash")
+    assert "refused" not in said(replace(held, used={}))[1]
+    other = replace(whole, asks=(asked("failed", False, message="gone", code="absent"),))
+    assert (said(other)[1]["refused"], said(other)[1]["reason"]) == ("gone", "Absent")
+
+
+def test_a_job_of_another_groups_folder_is_not_this_ones():
+    entry = {"modelName": "a", "sourceModelUri": "hf://x/a", "nodeGroup": "g"}
+    node = LocalModelNode.new("n", spec={"localModels": [entry]})
+    labels = {"model": "a", "node": "n", "forebay.dev/node-group": "h"}
+    assert jobs_of(node, [Job.new("a-n", "jobs", labels=labels)]) == {}
+    assert list(
+        jobs_of(node, [Job.new("a-n", "jobs", labels={**labels, "forebay.dev/node-group": "g"})])
+    ) == ["a"]
+
+
 def test_what_waits_behind_another_pull_of_the_same_model_says_so():
     seen = replace(BASE, asks=(asked("granted", model="ns/b"),), jobs={"a": JobView("active")})
     assert said(seen) == (

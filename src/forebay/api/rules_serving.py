@@ -9,15 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from forebay.api import kinds, names
+from forebay.api import kinds, names, quantity
 from forebay.api.admission import Check, Look, Review
 from forebay.api.meta import Json, Key, Resource
 from forebay.api.rules_embedded import embedded
 from forebay.api.schema.causes import Cause, invalid, missing
 from forebay.api.states import ISVC_NAME_PATTERN
-from forebay.errors import Denied
+from forebay.errors import Denied, Invalid
 
 _CACHES = (kinds.LocalModelCache, kinds.LocalModelNamespaceCache)
+_SIZES = {
+    **dict.fromkeys(_CACHES, "modelSize"),
+    kinds.LocalModelNodeGroup: "storageLimit",
+}
 _SERVICE_NAME_MAX = 53  # with "-predictor" it must still be a DNS label
 
 
@@ -110,6 +114,21 @@ def group_not_in_use(review: Review) -> Iterable[Cause]:
     return ()
 
 
+def sizes(review: Review) -> Iterable[Cause]:
+    """A model and a group's room have more than no bytes; what an older server let in stays changeable."""
+    field = _SIZES.get(review.kind)
+    if field is None or review.verb not in ("create", "update") or _leaving(review.new):
+        return
+    given = _spec(review.new).get(field)
+    if given is None or (review.old is not None and _spec(review.old).get(field) == given):
+        return
+    try:
+        if quantity.parse(given) <= 0:
+            yield invalid(f"spec.{field}", given, "must be greater than zero, for example 10Gi")
+    except Invalid as error:
+        yield invalid(f"spec.{field}", given, error.message)
+
+
 def service_rules(review: Review) -> Iterable[Cause]:
     """InferenceService: its name, replica bounds and what must not stand together. Source: KServe's
     validation.
@@ -188,6 +207,7 @@ CHECKS: Sequence[Check] = (
     groups_exist,
     not_in_use,
     group_not_in_use,
+    sizes,
     service_rules,
     storage_containers,
 )
@@ -219,4 +239,4 @@ def _leaving(raw: Json) -> bool:
 
 def subjects() -> tuple[type[Resource], ...]:
     """The kinds that some rule looks at (for the webhook's configuration)."""
-    return (*_CACHES, kinds.InferenceService, kinds.ClusterStorageContainer)
+    return (*_CACHES, kinds.LocalModelNodeGroup, kinds.InferenceService, kinds.ClusterStorageContainer)

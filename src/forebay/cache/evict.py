@@ -117,10 +117,17 @@ def _no_more_than_needed(going: list[Held], freed: _Freed, short: int) -> list[H
 
 
 def _refusal(request: Request, space: Space, collectable: int) -> str:
+    ways = ["delete or unpin a cache", "stop what uses one"]
+    if (
+        space.limit is not None
+        and space.limit - space.used - space.promised + collectable < request.bytes_needed
+    ):
+        ways.append(f"raise the group's storageLimit of {human(space.limit)}")
+    if space.free - space.promised + collectable < request.bytes_needed:
+        ways.append("make room on the node's disk")
     return (
         f"no room for {request.model} (needs {human(request.bytes_needed)}, free {human(space.available)}, "
-        f"could be collected {human(collectable)}); delete or unpin a cache, stop what uses one, or "
-        f"raise the group's storageLimit"
+        f"could be collected {human(collectable)}); {', '.join(ways[:-1])}, or {ways[-1]}"
     )
 
 

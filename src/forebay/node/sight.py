@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from forebay.api import quantity
 from forebay.api.kinds import Job, LocalModelNode, LocalModelNodeGroup
 from forebay.api.meta import Json
-from forebay.api.names import UID_LABEL, entry_key, label_value, node_group_of, status_key
+from forebay.api.names import GROUP_LABEL, UID_LABEL, entry_key, label_value, node_group_of, status_key
 from forebay.api.wishes import is_newer, latest
 from forebay.cache import blobs, damage, entitled, gc, manifests, reservations, views
 from forebay.cache.adopt import staged_keys
@@ -200,9 +200,10 @@ def jobs_of(node: LocalModelNode, jobs: Iterable[Job]) -> dict[str, JobView]:
 
 
 def _is_of(job: Job, raw: Json) -> bool:
-    """A Job of an earlier cache of the same name says nothing of this one."""
+    """A Job of an earlier cache of the same name, or for another group's folder, says nothing of this one."""
     uid, made_for = str(raw.get("cacheUid") or ""), job.labels.get(UID_LABEL, "")
-    return not (uid and made_for) or uid == made_for
+    group, into = label_value(node_group_of(raw)), job.labels.get(GROUP_LABEL, "")
+    return (not (uid and made_for) or uid == made_for) and (not (group and into) or group == into)
 
 
 def job_view(job: Job) -> JobView:

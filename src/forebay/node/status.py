@@ -14,6 +14,7 @@ from forebay.api import quantity
 from forebay.api.meta import Json
 from forebay.api.states import ModelState
 from forebay.cache.reservations import Reservation
+from forebay.errors import Clash, Exhausted
 from forebay.kit.clock import rfc3339, rfc3339_micro
 from forebay.node.decide import Copy, Entry, Seen
 
@@ -117,11 +118,11 @@ def _model(seen: Seen, entry: Entry) -> tuple[ModelState, Json]:
     if own is not None and own.alive and own.said.state != "failed":
         return _of_pull(own.said)
     job = seen.jobs.get(entry.model)
-    failed = own.said.message if own is not None and own.said.state == "failed" else ""
+    said = own.said if own is not None and own.said.state == "failed" else None
+    failed = said.message if said is not None else ""
     if job is not None and job.phase == "failed":
-        return ModelState.ERROR, {
-            "message": failed or job.message or "the download failed; see the log of its Job"
-        }
+        why = failed or job.message or "the download failed; see the log of its Job"
+        return ModelState.ERROR, {"message": why, **_class_of(said)}
     return _waiting(seen, entry, failed)
 
 
@@ -177,11 +178,18 @@ def _answers(seen: Seen, entry: Entry, copy: Copy) -> Json:
 
 
 def _refused(seen: Seen, entry: Entry) -> Json:
-    """Why another revision is not here yet, while this one serves."""
+    """Why another revision is not here yet, while this one serves; not for pods that are gone by now."""
     for ask in seen.asks:
-        if (ask.said.model, ask.said.key, ask.said.state) == (entry.model, entry.key, "failed"):
-            return {"refused": ask.said.message}
+        said = ask.said
+        freed = said.code == Clash.code and entry.key not in seen.used
+        if (said.model, said.key, said.state) == (entry.model, entry.key, "failed") and not freed:
+            return {"refused": said.message, **_class_of(said)}
     return {}
+
+
+def _class_of(said: Reservation | None) -> Json:
+    """The class of a failed pull's error as a word that programs may compare: Denied, Absent, ..."""
+    return {"reason": said.code.capitalize()} if said is not None and said.code else {}
 
 
 def _time(epoch: float) -> str:
@@ -206,7 +214,8 @@ def _of_pull(said: Reservation) -> tuple[ModelState, Json]:
     more: Json = {"revision": said.revision} if said.revision else {}
     if said.state != "granted":
         waits = said.message or "asks for room"
-        return ModelState.PENDING, {**more, "bytesTotal": said.bytes_needed, "message": waits}
+        word = {"reason": Exhausted.code.capitalize()} if said.state == "refused" else {}
+        return ModelState.PENDING, {**more, "bytesTotal": said.bytes_needed, "message": waits, **word}
     progress = said.progress
     if progress.updated:
         more["bytesDone"] = progress.bytes_done

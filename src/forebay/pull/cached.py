@@ -21,7 +21,7 @@ from forebay.cache.manifest import File, Manifest
 from forebay.cache.reservations import Asker, asking
 from forebay.cache.reservations import Progress as Told
 from forebay.cache.root import Root, open_root, translated
-from forebay.errors import Clash, Damaged, ForebayError, Invalid, Unavailable
+from forebay.errors import Clash, Damaged, ForebayError, Invalid
 from forebay.kit.disk import files_below, make_folders, put, read, remove_tree
 from forebay.kit.failpoints import failpoint
 from forebay.kit.foreign import count, parsed
@@ -182,7 +182,7 @@ class _Work:
     def _here(self, key: str, listing: Listing) -> Manifest | None:
         """The manifest if it is what was asked for, and whole.
 
-        Raises Clash (the key holds another server's content), Unavailable (another revision is in use).
+        Raises Clash: the key holds another server's content, or another revision is in use.
         """
         manifest = manifests.find(self.root, key)
         if manifest is None or not blobs.is_whole(self.root, manifest):
@@ -197,8 +197,8 @@ class _Work:
             return manifest
         users = pins.users(self.root, key)
         if users:
-            raise Unavailable(f"model {key} is in use by {users[0]} at revision {manifest.revision}; "
-                              f"{wanted} comes once no pod uses it")  # fmt: skip
+            raise Clash(f"model {key} is in use by {users[0]} at revision {manifest.revision}; "
+                        f"{wanted} comes once no pod uses it")  # fmt: skip
         return None
 
     def _fetch(self, key: str, source: Source, listing: Listing, asker: Asker) -> Manifest:

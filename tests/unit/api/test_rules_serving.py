@@ -10,6 +10,7 @@ from tests.fakes.serving_world import World
 from tests.unit.control.test_caches import CACHE, GROUP, NAMESPACED, URI
 
 from forebay.api import kinds
+from forebay.api.admission import Nothing, Rules
 from forebay.api.rules_serving import CHECKS
 from forebay.errors import Denied, Invalid
 
@@ -39,6 +40,27 @@ async def test_two_cluster_wide_caches_of_one_uri_are_refused_in_kserves_words(t
         await world.change(
             kinds.LocalModelCache, "iris", lambda i: i.spec.update(nodeGroups=["gpu1", "gpu2"])
         )
+
+
+@pytest.mark.parametrize("size", ["-10Mi", "0", "'0.0'", "1e99999"])
+async def test_a_size_of_nothing_or_less_is_refused_in_a_sentence(tmp_path: Path, size: str) -> None:
+    async with World(tmp_path, checks=CHECKS) as world:
+        with pytest.raises(Invalid) as refused:
+            await world.apply(cache().replace("1Gi", size))
+        [(path, _, told)] = refused.value.causes
+        assert path == "spec.modelSize"
+        assert "for example 10Gi" in told or "write it like" in told
+        with pytest.raises(Invalid, match=r"spec\.storageLimit"):
+            await world.apply(GROUP.format(name="gpu1").replace("10Gi", size))
+
+
+async def test_a_size_that_an_earlier_server_let_in_does_not_stop_other_changes(tmp_path: Path) -> None:
+    async with World(tmp_path) as before:
+        await before.apply(cache().replace("1Gi", "-1"))
+        old = (await before.get(kinds.LocalModelCache, "iris")).raw
+    rules = Rules(Nothing(), CHECKS)
+    new = {**old, "spec": {**old["spec"], "nodeGroups": ["gpu2"]}}
+    assert rules.prepare(kinds.LocalModelCache, new, old, "update")["spec"]["nodeGroups"] == ["gpu2"]
 
 
 async def test_a_claim_and_an_unknown_scheme_are_refused_with_what_to_do(tmp_path: Path) -> None:

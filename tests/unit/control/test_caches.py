@@ -232,6 +232,57 @@ async def test_a_group_taken_out_of_the_spec_takes_its_entries_jobs_and_volumes_
         }
 
 
+async def warnings(world: World) -> list[str]:
+    events = (await world.store.list(kinds.Event)).items
+    return [f"{e.raw['message']} ({e.raw.get('count')})" for e in events if e.raw["type"] == "Warning"]
+
+
+async def test_another_group_begins_anew_and_says_nothing_of_the_first_ones_failures(tmp_path: Path) -> None:
+    """The failed Job of the group before, and what its agent had said, stood in the status for a while."""
+    async with World(tmp_path) as world:
+        await world.node("a", **on("gpu1"), **{"pool": "new"})
+        await started(world, groups="gpu1")
+        await world.apply(GROUP.format(name="new").replace("node.kubernetes.io/instance-type", "pool"))
+        await world.settle()
+        for name in ("iris-a", "iris-a-2"):
+            await world.agent_says("a", "iris", "ModelDownloadError", message="refused", group="gpu1")
+            await world.job_ends(name, "Failed")
+            await world.settle()
+            world.clock.pass_s(21)
+            await world.settle()
+        await world.job_ends("iris-a-3", "Failed")
+        await world.settle()
+        failures = await warnings(world)
+        assert failures
+
+        await world.change(kinds.LocalModelCache, "iris", lambda i: i.spec.update(nodeGroups=["new"]))
+        await world.settle()
+        cache = await world.get(kinds.LocalModelCache, "iris")
+        assert cache.status["nodeStatus"] == {"a": "NodeDownloadPending"}
+        assert condition(cache, "Ready")["reason"] == "Downloading"
+        assert "message" not in cache.status["nodes"]["a"]
+        assert await world.names(kinds.Job, JOBS) == ["iris-a-4"], "at once, and the first group's are gone"
+        assert await warnings(world) == failures
+
+
+async def test_progress_is_not_claimed_while_every_node_waits_for_somebody(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        for node in ("a", "b"):
+            await world.node(node, **on("gpu1"))
+        await started(world, groups="gpu1")
+        await world.settle()
+        full: dict[str, str] = {"message": "no room for iris", "reason": "Exhausted", "revision": "r"}
+        await world.agent_says("a", "iris", "ModelDownloadPending", **full)
+        await world.settle()
+        cache = await world.get(kinds.LocalModelCache, "iris")
+        assert condition(cache, "Progressing")["message"] == "on b"
+        await world.agent_says("b", "iris", "ModelDownloadPending", **full)
+        await world.settle()
+        said = condition(await world.get(kinds.LocalModelCache, "iris"), "Progressing")
+        assert (said["status"], said["reason"]) == ("False", "Waiting")
+        assert said["message"] == "a: no room for iris; b: no room for iris"
+
+
 async def test_a_group_that_is_gone_is_named_in_the_condition_and_does_not_block_deletion(
     tmp_path: Path,
 ) -> None:

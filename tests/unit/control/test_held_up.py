@@ -56,6 +56,11 @@ async def test_a_cache_says_why_the_pod_of_its_download_does_not_start(
         assert condition(cache, "Ready")["reason"] == "DownloadPending"
         assert told in condition(cache, "Ready")["message"]
         assert cache.status["nodes"]["n1"]["message"] == told
+        assert condition(cache, "Progressing")["reason"] == "Downloading", "every pod waits for a moment"
+        world.clock.pass_s(6)
+        await world.settle()
+        cache = await world.get(kinds.LocalModelCache, "iris")
+        assert condition(cache, "Progressing")["reason"] == "Waiting"
 
         await world.agent_says("n1", "iris", "ModelDownloading", revision="c1", bytesDone=1)
         await world.settle()

@@ -6,7 +6,7 @@ import pytest
 
 from forebay.api.kinds import LocalModelNode, LocalModelNodeGroup, Node
 from forebay.control.actions import Delete, Replace
-from forebay.control.modelnode.decide import Seen, decide
+from forebay.control.modelnode.decide import Seen, decide, status
 
 KEY = "localmodel.forebay.dev/c277d78a31bc6624"
 ENTRY = {
@@ -65,3 +65,23 @@ def test_a_list_goes_once_it_is_empty_and_no_agent_is_left_to_say_what_is_there(
     assert decide(Seen(node, listed("ModelDownloadPending"), (a_group("o"),))) == ()
     replaced, gone = decide(Seen(Node.new("n", labels={KEY: "g"}), empty))
     assert isinstance(replaced, Replace) and replaced.item.labels == {} and isinstance(gone, Delete)
+
+
+def test_the_part_of_a_group_that_the_node_left_goes_and_the_others_stay() -> None:
+    item = listed("ModelDownloaded")
+    said = {"m": {"group": "workers"}, "left": {"group": "g"}, "kept": {"group": "h"}}
+    item.raw["status"] = {
+        "modelStatus": dict.fromkeys(said, "ModelDownloaded"),
+        "models": said,
+        "groups": {"workers": {"used": 1}, "g": {"used": 2}, "h": {"used": 3}},
+        "ready": "3/3",
+    }
+    node, there = Node.new("n", labels={"kubernetes.io/hostname": "n"}), a_group("n")
+    there.raw["metadata"]["name"] = "h"
+    after = status(Seen(node, item, (a_group("o"), there)))
+    assert after is not None
+    assert set(after["groups"]) == {"workers", "h"}  # workers: its entry goes first
+    assert set(after["models"]) == set(after["modelStatus"]) == {"m", "kept"}
+    assert status(Seen(node, item, (a_group("n"), there))) is None
+    item.raw["status"] = after
+    assert status(Seen(node, item, (a_group("o"), there))) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.serving_world import JOBS, World
+from tests.fakes.serving_world import JOBS, World, condition
 from tests.unit.control.test_caches import KEY, NAMESPACED, URI, on, started
 
 from forebay.api import kinds, wishes
@@ -94,6 +94,36 @@ async def test_one_node_resolves_the_name_anew_and_the_others_fetch_exactly_that
         world.clock.pass_s(4000)
         await world.settle()
         assert len(await world.names(kinds.Job, JOBS)) == 4, "asked once, done once"
+
+
+async def test_a_refresh_that_pods_hold_up_says_so_and_goes_on_when_they_are_gone(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await two_nodes(world)
+        await wish(world, refresh_requested=EARLY)
+        held: dict[str, str] = {"revision": "r1", "refused": "in use by default/p", "reason": "Clash"}
+        for attempt in (2, 3, 4):
+            await world.agent_says("a", "iris", "ModelDownloaded", **held)
+            await world.job_ends(f"iris-a-{attempt}", "Failed", "no")
+            await world.settle()
+            world.clock.pass_s(41)
+            await world.settle()
+        await world.job_ends("iris-a-5", "Failed", "no")
+        await world.settle()
+        cache = await world.get(kinds.LocalModelCache, "iris")
+        said = condition(cache, "Progressing")
+        assert said["reason"] == "WaitingToRetry"
+        assert said["message"].endswith("; a (in use by default/p)")
+        assert "iris-a-6" not in await world.names(kinds.Job, JOBS)
+        await world.agent_says("a", "iris", "ModelDownloaded", revision="r1")
+        await world.settle()
+        assert "iris-a-6" in await world.names(kinds.Job, JOBS), "80 s before its time"
+
+
+async def test_what_cannot_come_by_trying_again_ends_the_job_at_once(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await two_nodes(world)
+        [rule] = (await world.get(kinds.Job, "iris-a", JOBS)).spec["podFailurePolicy"]["rules"]
+        assert rule["onExitCodes"]["values"] == [2, 3, 4, 5]
 
 
 async def test_a_refused_refresh_keeps_the_copies_and_waits_longer_each_time(tmp_path: Path) -> None:

@@ -14,7 +14,15 @@ from forebay.api.states import NodeState
 from forebay.control.actions import Action, Create, Note, Replace, delete
 from forebay.control.modelcache.job import credentials_name
 from forebay.control.modelcache.launches import download_pair, launches_of, made, start
-from forebay.control.modelcache.model import NodeView, Seen, finished
+from forebay.control.modelcache.model import (
+    HELD_S,
+    POD_PENDING,
+    NodeView,
+    Seen,
+    finished,
+    is_held,
+    is_of_group,
+)
 from forebay.control.modelcache.placement import assigned, dropped, entry_actions, holding, view_of
 from forebay.control.modelcache.status import notes, status
 from forebay.control.modelcache.trouble import blocked, pathless, trouble
@@ -100,10 +108,9 @@ def _volumes(seen: Seen, groups: set[str]) -> list[Action]:
 
 
 def _leftovers(seen: Seen, homes: Mapping[str, str]) -> list[Action]:
-    """Jobs of nodes that have left, Secrets without a Job, volumes of groups that have left, unused serving
-    PVs."""
-    here = {names.label_value(node) for node in homes}
-    departed = [j for j in seen.jobs if j.labels.get("node") not in here]
+    """Jobs and volumes of nodes and groups that have left, Secrets without a Job, unused serving volumes."""
+    here = {names.label_value(node): group for node, group in homes.items()}
+    departed = [j for j in seen.jobs if not _is_at_home(j, here)]
     found: list[Action] = [delete(j) for j in (*departed, *seen.stray_jobs) if not j.deleting]
     found += _secrets(seen)
     groups = {names.label_value(g) for g in seen.group_names}
@@ -121,6 +128,11 @@ def _leftovers(seen: Seen, homes: Mapping[str, str]) -> list[Action]:
         if _mine(seen, volume, "serving") and alone and not volume.deleting:
             found.append(delete(volume))
     return found
+
+
+def _is_at_home(job: Job, homes: Mapping[str, str]) -> bool:
+    node = str(job.labels.get("node"))
+    return node in homes and is_of_group(job, homes[node])
 
 
 def _mine(seen: Seen, item: Resource, role: str) -> bool:
@@ -214,4 +226,6 @@ def _next_look(seen: Seen, views: Sequence[NodeView], due: Mapping[str, float]) 
     )
     if failed or seen.credentials.problem:
         waits.append(corrected_s(find(seen.cache, "Ready").get("lastTransitionTime"), seen.now))
+    if any(v.reported.get("reason") == POD_PENDING and not is_held(v, seen.now) for v in views):
+        waits.append(HELD_S)
     return min([*waits, LOOK_S])

@@ -12,7 +12,7 @@ from forebay.api.meta import Json
 from forebay.control import containers, trust
 from forebay.control.credentials import copied, merged_env
 from forebay.control.modelcache.model import AIM_LABEL, ATTEMPT_LABEL, INPUTS_NOTE, TRY_LABEL, Seen
-from forebay.errors import Absent, Denied, Invalid
+from forebay.errors import Absent, Clash, Denied, Invalid
 
 STAGING = ".forebay/staging"
 DOWNLOAD_PODS = f"{names.ROLE_LABEL}=download"  # selects the pods of download Jobs
@@ -39,6 +39,7 @@ class Launch:
     """One try on one node: the `attempt`-th there, and the `tries`-th in a row at the same aim."""
 
     node: str
+    group: str
     claim: str
     attempt: int
     name: str
@@ -139,7 +140,7 @@ def _hopeless(container: Json) -> Json:
     """What our downloader cannot get by trying once more ends the Job at once, so that the reason is told."""
     if not containers.is_ours(str(container.get("image") or "")):
         return {}
-    codes = sorted(error.exit_code for error in (Invalid, Denied, Absent))
+    codes = sorted(error.exit_code for error in (Invalid, Denied, Absent, Clash))
     rule = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": codes}}
     return {"podFailurePolicy": {"rules": [rule]}}
 
@@ -177,7 +178,7 @@ def _job(seen: Seen, launch: Launch, container: Json, volumes: list[Json]) -> Jo
     told: Json = {"labels": {**labels, names.ROLE_LABEL: "download"}, "annotations": seen.owner_note()}
     job = Job.new(
         launch.name, seen.settings.job_namespace,
-        labels={**labels, **seen.owned_labels("download"), **_numbers(launch)},
+        labels={**labels, **seen.owned_labels("download", launch.group), **_numbers(launch)},
         annotations={**seen.owner_note(), INPUTS_NOTE: inputs(seen)},
         spec={
             "backoffLimit": TRIES_PER_JOB,

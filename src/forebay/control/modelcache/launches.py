@@ -12,6 +12,7 @@ from forebay.control.actions import Action, Create, Note
 from forebay.control.modelcache.job import Aim, Launch, download, inputs
 from forebay.control.modelcache.model import (
     AIM_LABEL,
+    IN_USE,
     INPUTS_NOTE,
     NodeView,
     Seen,
@@ -102,6 +103,12 @@ def _is_other(seen: Seen, job: Job) -> bool:
     return finished(job) == "Failed" and job.annotations.get(INPUTS_NOTE, "") not in ("", inputs(seen))
 
 
+def _is_freed(seen: Seen, view: NodeView) -> bool:
+    """Whether pods used the earlier revision at the last look, and none does any more."""
+    before = (seen.cache.status.get("nodes") or {}).get(view.node) or {}
+    return before.get("reason") == IN_USE and not view.reported.get("refused")
+
+
 def _is_damaged(view: NodeView) -> bool:
     return view.reported.get("reason") == "Damaged"
 
@@ -109,7 +116,7 @@ def _is_damaged(view: NodeView) -> bool:
 def _due(seen: Seen, view: NodeView, aim: Aim) -> float:
     if view.job is None or not (_is_damaged(view) or _is_about(seen, view, view.job, aim)):
         return 0.0
-    if _is_other(seen, view.job):
+    if _is_other(seen, view.job) or _is_freed(seen, view):
         return 0.0
     since, wait = epoch_s(over_since(view.job)) or 0.0, 2.0 ** min(try_of(view.job) - 1, 10)
     if _is_damaged(view) and finished(view.job) == "Complete":
@@ -134,7 +141,7 @@ def _launch(seen: Seen, view: NodeView, aim: Aim) -> Launch:
     )
     name = names.fitting(plain, identity, dict.fromkeys(seen.taken, ""))
     claim = download_pair(seen, view.group).claim
-    return Launch(view.node, claim, attempt, name, aim, _tries(seen, view, aim))
+    return Launch(view.node, view.group, claim, attempt, name, aim, _tries(seen, view, aim))
 
 
 def start(seen: Seen, launch: Launch) -> list[Action]:

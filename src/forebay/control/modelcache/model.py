@@ -24,12 +24,17 @@ from forebay.api.states import NodeState
 from forebay.control.config import Settings
 from forebay.control.credentials import NO_INJECTION, Injection
 from forebay.control.trust import NO_TRUST, Trust
+from forebay.control.when import epoch_s
 
 ATTEMPT_LABEL = "forebay.dev/attempt"
 TRY_LABEL = "forebay.dev/try"  # attempts since something was reached or asked anew: waits grow with it
 AIM_LABEL = "forebay.dev/aim"  # which revision or which refresh a Job is about
 INPUTS_NOTE = "forebay.dev/inputs"  # annotation: digest of the container and the Secrets a Job began with
 OWNER_NOTE = "forebay.dev/owner"  # annotation "<namespace>/<name>" on what a cache owns
+
+POD_PENDING = "PodPending"  # reason of a node where the pod of the download cannot start
+HELD_S = 5.0  # every pod waits for a moment; one that waits for longer waits for somebody
+IN_USE = "Clash"  # reason of a node where pods keep the earlier revision: the class of the pull's error
 
 
 @dataclass(frozen=True)
@@ -199,6 +204,14 @@ def entries(model_node: LocalModelNode) -> list[Json]:
     return list(model_node.spec.get("localModels") or [])
 
 
+def is_held(view: NodeView, now: float) -> bool:
+    """Whether nothing moves on a node until somebody makes room or mends what keeps the pod from starting."""
+    if view.state is not NodeState.PENDING:
+        return False
+    reason, began = view.reported.get("reason"), view.job.meta.get("creationTimestamp") if view.job else None
+    return reason == "Exhausted" or (reason == POD_PENDING and now - (epoch_s(began) or 0.0) >= HELD_S)
+
+
 def attempt_of(job: Job) -> int:
     """Which try a download Job is; 1 for one that does not say."""
     text = job.labels.get(ATTEMPT_LABEL, "1")
@@ -209,6 +222,11 @@ def try_of(job: Job) -> int:
     """How many tries in a row this Job is the last of."""
     text = job.labels.get(TRY_LABEL, "")
     return int(text) if text.isdecimal() else attempt_of(job)
+
+
+def is_of_group(job: Job, group: str) -> bool:
+    """Whether a Job downloads into this group's root; one of an earlier release does not say."""
+    return job.labels.get(names.GROUP_LABEL, "") in ("", names.label_value(group))
 
 
 def finished(job: Job) -> str:

@@ -11,7 +11,16 @@ from forebay.api.meta import Json
 from forebay.api.states import ModelState, NodeState
 from forebay.control.actions import Action, Create, Replace
 from forebay.control.held import why_held
-from forebay.control.modelcache.model import NodeView, Seen, attempt_of, entries, finished, over_since
+from forebay.control.modelcache.model import (
+    POD_PENDING,
+    NodeView,
+    Seen,
+    attempt_of,
+    entries,
+    finished,
+    is_of_group,
+    over_since,
+)
 from forebay.control.volumes import group_terms
 from forebay.control.when import epoch_s
 
@@ -45,13 +54,16 @@ def _matches(group: LocalModelNodeGroup, node: Node) -> bool:
 def view_of(seen: Seen, node: Node, group: str) -> NodeView:
     model_node = next((n for n in seen.model_nodes if n.name == node.name), None)
     mine = [j for j in seen.jobs if j.labels.get("node") == names.label_value(node.name)]
-    newest = max(mine, key=lambda j: (attempt_of(j), j.name), default=None)
+    here = (j for j in mine if is_of_group(j, group))
+    newest = max(here, key=lambda j: (attempt_of(j), j.name), default=None)
     counted = ((seen.cache.status.get("nodes") or {}).get(node.name) or {}).get("attempts") or 0
     attempts = max([int(counted), *(attempt_of(j) for j in mine)])
     reported = seen.reported(model_node) if model_node else {}
+    if reported.get("group", group) != group:  # the words of another group's agent, about another folder
+        reported, model_node = {}, None
     state = _state(seen, node, model_node, newest)
     if state is NodeState.PENDING and (why := _held(seen, newest)):
-        reported = {**reported, "message": why}
+        reported = {**reported, "message": why, "reason": POD_PENDING}
     return NodeView(
         node=node.name,
         group=group,

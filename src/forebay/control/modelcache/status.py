@@ -10,7 +10,7 @@ from forebay.api.conditions import Condition, merged, no, yes
 from forebay.api.meta import Json, Resource
 from forebay.api.states import NodeState
 from forebay.control.actions import Note
-from forebay.control.modelcache.model import NodeView, Seen, finished
+from forebay.control.modelcache.model import NodeView, Seen, finished, is_held
 from forebay.control.when import rfc3339
 
 _NUMBERS = ("bytesDone", "bytesTotal", "rate", "etaSeconds")
@@ -151,14 +151,22 @@ def _ready(seen: Seen, views: Sequence[NodeView], trouble: Condition | None) -> 
 
 def _progressing(seen: Seen, views: Sequence[NodeView], due: Mapping[str, float]) -> Condition:
     busy = [v for v in views if v.state in (NodeState.DOWNLOADING, NodeState.PENDING)]
-    if busy:
-        return yes("Progressing", "Downloading", f"on {', '.join(sorted(v.node for v in busy))}")
+    held = [v for v in busy if is_held(v, seen.now)]
+    if len(busy) > len(held):
+        return yes(
+            "Progressing", "Downloading", f"on {', '.join(sorted(v.node for v in busy if v not in held))}"
+        )
+    old = sorted((v for v in views if v.is_outdated(seen.revision) or _because(v)), key=lambda v: v.node)
+    waits = ", ".join(f"{v.node}{_because(v)}" for v in old)
     if due:
-        first = min(due.values())
-        return yes("Progressing", "WaitingToRetry", f"the next attempt is at {rfc3339(first)}")
-    old = sorted((v for v in views if v.is_outdated(seen.revision)), key=lambda v: v.node)
+        what = f"; {waits}" if any(_because(v) for v in old) else ""
+        return yes(
+            "Progressing", "WaitingToRetry", f"the next attempt is at {rfc3339(min(due.values()))}{what}"
+        )
+    if held:
+        told = "; ".join(f"{v.node}: {v.reported.get('message')}" for v in sorted(held, key=lambda v: v.node))
+        return no("Progressing", "Waiting", told)
     if old or seen.resolving:
-        waits = ", ".join(f"{v.node}{_because(v)}" for v in old)
         where = f"still to come on {waits}" if old else "what the name means now is asked"
         return yes("Progressing", "Refreshing", f"{where}; until then the earlier revision serves")
     return no("Progressing", "Settled", "nothing is being downloaded")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from forebay.api.kinds import LocalModelNode, LocalModelNodeGroup, Node
 from forebay.api.meta import Key
-from forebay.control.carry import carry_out
-from forebay.control.modelnode.decide import Seen, decide
+from forebay.control.carry import carry_out, report
+from forebay.control.modelnode.decide import Seen, decide, status
 from forebay.control.reading import Known, maybe
 from forebay.control.when import LOOK_S
 from forebay.kit.clock import Clock
@@ -35,6 +35,8 @@ class ModelNodeController:
         if model_node is None:
             self._known.forget(key)
         if about is not None:
-            decision = decide(Seen(node, model_node, groups))
-            await carry_out(self._store, about, decision, clock=self._clock)
+            seen = Seen(node, model_node, groups)
+            if model_node is not None:
+                await report(self._store, model_node, status(seen))
+            await carry_out(self._store, about, decide(seen), clock=self._clock)
         return LOOK_S if about is not None else None

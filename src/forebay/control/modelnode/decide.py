@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from forebay.api import names
@@ -20,6 +21,15 @@ class Seen:
     node: Node | None
     model_node: LocalModelNode | None
     groups: tuple[LocalModelNodeGroup, ...] = ()
+
+    @property
+    def left(self) -> frozenset[str]:
+        """Groups whose part of the status nobody keeps: the node is not theirs, and no entry names them."""
+        if self.model_node is None or self.node is None:
+            return frozenset()
+        kept = {names.node_group_of(e) for e in self.model_node.spec.get("localModels") or ()}
+        kept |= {g.name for g in self.groups if matches_node(group_terms(g), self.node)}
+        return frozenset(self.model_node.status.get("groups") or ()) - kept
 
     @property
     def abandoned(self) -> bool:
@@ -42,6 +52,24 @@ def decide(seen: Seen) -> tuple[Action, ...]:
     item = seen.node.copy()
     item.meta["labels"] = after
     return (Replace(item), *gone)
+
+
+def status(seen: Seen) -> Json | None:
+    """The status without parts of agents that are gone, or None to leave it; the others sum it up anew."""
+    if seen.model_node is None or not (left := seen.left):
+        return None
+    before = seen.model_node.status
+    gone = {model for model, said in (before.get("models") or {}).items() if said.get("group") in left}
+
+    def kept(field: str, without: Iterable[str]) -> Json:
+        return {name: said for name, said in (before.get(field) or {}).items() if name not in without}
+
+    return {
+        **before,
+        "groups": kept("groups", left),
+        "models": kept("models", gone),
+        "modelStatus": kept("modelStatus", gone),
+    }
 
 
 def ready_labels(model_node: LocalModelNode) -> dict[str, str]:
