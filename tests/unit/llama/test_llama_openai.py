@@ -32,6 +32,9 @@ TEXT_ONLY = Abilities(tools=False, images=False)
         (CHAT, "modalities", ["text", "audio"]), (CHAT, "audio", {"voice": "alloy"}),
         (CHAT, "web_search_options", {"search_context_size": "low"}),
         (CHAT, "messages", [{"role": "king", "content": "hi"}]),
+        (CHAT, "messages", [{"role": "user", "content": None}]), (CHAT, "messages", [{"role": "system"}]),
+        (CHAT, "logit_bias", {"x": "y"}), (CHAT, "logit_bias", {"1": 101}), (CHAT, "logit_bias", "x"),
+        (COMPLETIONS, "logit_bias", {"1": True}), (CHAT, "store", True), (CHAT, "service_tier", "flex"),
     ],
 )  # fmt: skip
 def test_what_would_be_ignored_is_refused_by_its_name(path: str, field: str, value: object) -> None:
@@ -49,6 +52,9 @@ def test_what_would_be_ignored_is_refused_by_its_name(path: str, field: str, val
         (CHAT, {"messages": USER, "functions": [], "function_call": "none", "modalities": ["text"]}),
         (CHAT, {"messages": [{"role": "developer", "content": "be short"}, *USER]}),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]}),
+        (CHAT, {"messages": USER, "logit_bias": {"17": -100, "18": 0.5}, "store": False}),
+        (CHAT, {"messages": USER, "logit_bias": [[17, False]], "service_tier": "auto"}),
+        (CHAT, {"messages": [*USER, {"role": "assistant", "content": None, "tool_calls": []}]}),
         (CHAT, {"messages": ["nonsense", 3]}),  # llama.cpp says what is wrong with it
         (COMPLETIONS, {"prompt": "x", "echo": False, "suffix": None, "best_of": 1, "logprobs": 0}),
         (EMBEDDINGS, {"input": "x", "encoding_format": "base64"}),
@@ -78,6 +84,8 @@ def test_no_value_of_any_field_makes_the_check_itself_fail(value: object) -> Non
         "messages",
         "tools",
         "top_logprobs",
+        "logit_bias",
+        "service_tier",
         "logprobs",
         "prompt",
         "n",

@@ -27,8 +27,10 @@ _NUMBERS = {
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _CHAT_NOT = {  # llama.cpp would answer as if they were not there
     "functions": "; use tools", "function_call": "; use tools and tool_choice",
-    "audio": "", "web_search_options": "",
+    "audio": "", "web_search_options": "", "store": ": no answer is kept here",
 }  # fmt: skip
+_TIERS = (None, "auto", "default")  # any other is a promise about speed that nobody keeps here
+LOGIT_BIAS_MAX = 100
 _COUNTS = {"max_tokens": 1, "max_completion_tokens": 1, "n": 1}
 
 
@@ -93,7 +95,7 @@ def read(body: bytes) -> dict[str, Any] | Wrong:
 
 def check(path: str, body: dict[str, Any], can: Abilities) -> Wrong | None:
     """What llama.cpp would ignore or do otherwise than a client of this API expects."""
-    wrong = _check_numbers(body) or _check_stop(body.get("stop"))
+    wrong = _check_numbers(body) or _check_stop(body.get("stop")) or _check_bias(body.get("logit_bias"))
     if wrong is not None:
         return wrong
     if path == CHAT:
@@ -142,6 +144,35 @@ def _check_stop(stop: object) -> Wrong | None:
     return None
 
 
+def _check_bias(bias: object) -> Wrong | None:
+    """OpenAI's form, token ids to numbers; llama.cpp's own, a list of pairs, passes."""
+    if bias is None or isinstance(bias, list):
+        return None
+    if not isinstance(bias, dict):
+        return Wrong(f"logit_bias must be an object, not {_type(bias)}", "logit_bias")
+    for token, value in bias.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return Wrong(f"logit_bias of {token[:40]!r} must be a number, not {_type(value)}", "logit_bias")
+        if not -LOGIT_BIAS_MAX <= value <= LOGIT_BIAS_MAX:
+            told = f"it must be {_range(-LOGIT_BIAS_MAX, LOGIT_BIAS_MAX)}"
+            return Wrong(f"logit_bias of {token[:40]!r} is {value}; {told}", "logit_bias")
+    return None
+
+
+def _check_messages(given: list[Any], can: Abilities) -> Wrong | None:
+    for message in given:
+        role = message.get("role") if isinstance(message, dict) else None
+        if isinstance(role, str) and role not in _ROLES:
+            return Wrong(f"{role[:40]!r} is no role; known are {', '.join(_ROLES)}", "messages")
+        if role in _ROLES and role != "assistant" and message.get("content") is None:
+            return Wrong(f"a message of role {role} has no content; write a string or a list", "messages")
+    contents = [message.get("content") for message in given if isinstance(message, dict)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    if not can.images and any(isinstance(part, dict) and part.get("type") == "image_url" for part in parts):
+        return Wrong("this model takes text only, no images", "messages")
+    return None
+
+
 def _check_chat(body: dict[str, Any], can: Abilities) -> Wrong | None:
     messages = body.get("messages")
     if messages == []:
@@ -157,16 +188,11 @@ def _check_chat(body: dict[str, Any], can: Abilities) -> Wrong | None:
     top = body.get("top_logprobs")
     if isinstance(top, int) and not 0 <= top <= TOP_LOGPROBS_MAX:
         return Wrong(f"top_logprobs is {top}; it must be between 0 and {TOP_LOGPROBS_MAX}", "top_logprobs")
-    given = messages if isinstance(messages, list) else []
-    for message in given:
-        role = message.get("role") if isinstance(message, dict) else None
-        if isinstance(role, str) and role not in _ROLES:
-            return Wrong(f"{role[:40]!r} is no role; known are {', '.join(_ROLES)}", "messages")
-    contents = [message.get("content") for message in given if isinstance(message, dict)]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    if not can.images and any(isinstance(part, dict) and part.get("type") == "image_url" for part in parts):
-        return Wrong("this model takes text only, no images", "messages")
-    return None
+    if body.get("service_tier") not in _TIERS:
+        return Wrong(
+            "service_tier is not supported by this engine, which has one; leave it out", "service_tier"
+        )
+    return _check_messages(messages if isinstance(messages, list) else [], can)
 
 
 def _check_completion(body: dict[str, Any]) -> Wrong | None:
