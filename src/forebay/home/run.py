@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import click
 
 from forebay.api.kinds import Pod
 from forebay.api.meta import Json, Key, Resource
-from forebay.errors import Absent, ForebayError, Unavailable
+from forebay.errors import Absent, Exhausted, ForebayError, Unavailable
 from forebay.home import bootstrap, images, pki, tokens
 from forebay.home.address import ApiAddress
 from forebay.home.apiserver import crds, usage
@@ -33,6 +34,7 @@ from forebay.home.lock import DataFolder, read_running
 from forebay.home.settings import HomeSettings
 from forebay.home.workloads import controllers as workload_controllers
 from forebay.kit.clock import Clock, SystemClock
+from forebay.store.database import ROOM_LEAST
 from forebay.store.loop import Controller, run_controllers
 from forebay.store.sqlite import Rules, SqliteStore
 
@@ -243,6 +245,17 @@ def _greet(settings: HomeSettings, facts: Json, seconds: float) -> None:
     )
 
 
+def last_words(lines: Sequence[str], code: int, log: Path, *, free: int) -> tuple[int, str]:
+    """Exit code and message of a home that ended at its start; on a full disk it could not write its own."""
+    told = [line for line in lines if line.startswith("Error: ")] or lines
+    if not told and free < ROOM_LEAST:
+        said = f"Error: no room to write in {log.parent}: free disk space, then try again"
+        return Exhausted.exit_code, said
+    if not told:
+        told = [f"Error: the home ended with {code}; see {log}"]
+    return code if code > 0 else 1, told[-1]
+
+
 def detached(settings: HomeSettings, arguments: Sequence[str]) -> int:
     """Start the same command in the background and return once its API answers. Raises Unavailable, Clash."""
     data = settings.data.absolute()
@@ -260,9 +273,9 @@ def detached(settings: HomeSettings, arguments: Sequence[str]) -> int:
     while time.monotonic() < deadline:
         if child.poll() is not None:
             lines = log.read_bytes()[before:].decode(errors="replace").strip().splitlines()
-            told = [line for line in lines if line.startswith("Error: ")] or lines
-            click.echo((told or [f"Error: the home ended with {child.returncode}; see {log}"])[-1], err=True)
-            return child.returncode if child.returncode > 0 else 1
+            code, told = last_words(lines, child.returncode, log, free=shutil.disk_usage(data).free)
+            click.echo(told, err=True)
+            return code
         with contextlib.suppress(Absent):
             facts = read_running(data)
             _greet(settings, facts, DETACHED_S - (deadline - time.monotonic()))
