@@ -36,7 +36,8 @@ def completion(ctx: click.Context, shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise Bug(f"click knows no completion for {shell}")
-    click.echo(found(ctx.find_root().command, {}, "forebay", VARIABLE).source())
+    script = found(ctx.find_root().command, {}, "forebay", VARIABLE).source()
+    click.echo(script.replace('string split ","', 'string split -m 1 ","'))  # fish: help has commas, too
 
 
 def _asked(ctx: click.Context, question: Callable[[Client], Awaitable[list[str]]], typed: str) -> list[str]:

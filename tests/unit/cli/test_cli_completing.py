@@ -98,3 +98,10 @@ def test_each_shell_has_its_script(shell: str, monkeypatch: pytest.MonkeyPatch) 
     done = CliRunner().invoke(build(programs(nobody)), ["completion", shell])
     assert done.exit_code == 0, done.output
     assert f"_FOREBAY_COMPLETE={shell}_complete" in done.output
+
+
+def test_fish_shows_the_whole_line_of_help_commas_too() -> None:
+    """click's script splits at every comma, so `Every cached model, and where…` ended after `model`."""
+    made = CliRunner().invoke(build(programs(nobody)), ["completion", "fish"])
+    assert made.exit_code == 0
+    assert 'string split -m 1 ","' in made.output and 'string split ","' not in made.output
