@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from forebay.errors import Absent, Clash, Denied
+from forebay.errors import Absent, Clash, Denied, Unavailable
 
 
 class DataFolder:
@@ -19,7 +19,8 @@ class DataFolder:
         self._lock: int | None = None
 
     def take(self) -> None:
-        """Make the folder and lock it. Raises Denied (cannot be written) or Clash (a home runs there)."""
+        """Make the folder and lock it. Raises Denied (cannot be written), Clash (a home runs there) or
+        Unavailable (a file system without locks)."""
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(self.path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -35,6 +36,8 @@ class DataFolder:
                 f"a Forebay already runs on {self.path} (pid {self._pid()}); "
                 "use it as it is, stop it with `forebay down`, or choose another folder with --data"
             ) from error
+        except OSError as error:
+            raise _lockless(self.path, error) from error
 
     def _pid(self) -> str:
         try:
@@ -70,6 +73,14 @@ def read_running(path: Path) -> dict[str, Any]:
             return dict(json.loads((path / "up.json").read_text()))
         except (OSError, ValueError) as error:
             raise Absent(f"the Forebay on {path.absolute()} is still starting; try again") from error
+    except OSError as error:
+        raise _lockless(path, error) from error
     finally:
         os.close(lock)
     raise Absent(f"no Forebay runs on {path.absolute()}; start one with `forebay up`")
+
+
+def _lockless(path: Path, error: OSError) -> Unavailable:
+    """Some network file systems have no locks, and SQLite needs them as much as we do."""
+    told = f"cannot lock the data folder {path.absolute()} ({error.strerror or error})"
+    return Unavailable(f"{told}: choose a folder on a local disk with --data DIR or FOREBAY_DATA")
