@@ -8,7 +8,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -23,9 +23,13 @@ from forebay.store.protocol import Store, edit
 POLL_S = 0.2
 
 
-def now_text() -> str:
-    """A request's time: RFC 3339 with microseconds, so that two requests of one second differ."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def now_text(*earlier: object) -> str:
+    """A request's time: RFC 3339 with microseconds, so that two requests of one second differ; later than the
+    `earlier` ones, even if the clock was set back since then.
+    """
+    last = datetime.fromtimestamp(max(map(wishes.moment, earlier), default=0.0), UTC)
+    asked = max(datetime.now(UTC), last + timedelta(milliseconds=1))
+    return asked.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 async def annotate(store: Store, kind: type[Resource], key: Key, notes: Mapping[str, str]) -> None:
@@ -157,10 +161,8 @@ async def collect(store: Store, node: str, *, timeout_s: float) -> list[Json]:
     """Ask every node (or one) to collect; what each of its groups has freed. Raises Absent, Unavailable."""
     if node:
         await store.get(LocalModelNode, Key("", node))
-    asked, names = (
-        now_text(),
-        [i.name for i in (await store.list(LocalModelNode)).items if node in ("", i.name)],
-    )
+    nodes = [i for i in (await store.list(LocalModelNode)).items if node in ("", i.name)]
+    asked, names = now_text(*(i.annotations.get(wishes.GC) for i in nodes)), [i.name for i in nodes]
     known = {item.name for item in (await store.list(LocalModelNodeGroup)).items}
     for name in names:
         await annotate(store, LocalModelNode, Key("", name), {wishes.GC: asked})

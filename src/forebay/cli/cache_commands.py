@@ -135,7 +135,8 @@ def refresh(programs: Programs, name: str, namespace: str, wait: bool, timeout_s
     """Ask what the model's name means now, and fetch what has changed, on every node."""
 
     async def work(client: Client) -> tuple[str, str]:
-        asked, model = cache_asks.now_text(), await caches.find(client, name, namespace)
+        model = await caches.find(client, name, namespace)
+        asked = cache_asks.now_text(model.item.annotations.get(wishes.REFRESH))
         await cache_asks.annotate(client, type(model.item), model.item.key, {wishes.REFRESH: asked})
         if not wait:
             return str(model.item.status.get("revision") or ""), ""
@@ -186,7 +187,8 @@ def _verify(programs: Programs, name: str, *, namespace: str, node: str, wait: b
     found: dict[str, set[str]] = {}
 
     async def work(client: Client) -> caches.Cached:
-        asked, model = cache_asks.now_text(), await caches.find(client, name, namespace)
+        model = await caches.find(client, name, namespace)
+        asked = cache_asks.now_text(model.item.annotations.get(wishes.VERIFY))
         cache_asks.chosen(model, node)
         notes = {wishes.VERIFY: asked, wishes.VERIFY_NODE: node}
         await cache_asks.annotate(client, type(model.item), model.item.key, notes)
@@ -261,7 +263,8 @@ def warm(programs: Programs, name: str, namespace: str, node: str, wait: bool, t
     """Read a model into the nodes' page cache, so that the next load comes from memory."""
 
     async def work(client: Client) -> caches.Cached:
-        asked, model = cache_asks.now_text(), await caches.find(client, name, namespace)
+        model = await caches.find(client, name, namespace)
+        asked = cache_asks.now_text(model.item.annotations.get(wishes.WARM))
         cache_asks.chosen(model, node)
         notes = {wishes.WARM: asked, wishes.WARM_NODE: node}
         await cache_asks.annotate(client, type(model.item), model.item.key, notes)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from forebay.api import wishes
 from forebay.api.kinds import LocalModelCache, LocalModelNamespaceCache, LocalModelNode
 from forebay.api.meta import Key
 from forebay.cli import cache_asks, caches
@@ -140,3 +141,9 @@ def test_what_was_never_fetched_was_never_verified() -> None:
     assert (caches.rows([nothing])[1][-1], caches.node_rows([nothing])[1][-2]) == ("-", "-")
     there = caches.cached(item, [a_node("a")])
     assert (caches.rows([there])[1][-1], caches.node_rows([there])[1][-2]) == ("when fetched", "when fetched")
+
+
+def test_a_request_is_later_than_the_last_one_even_if_the_clock_was_set_back() -> None:
+    """`forebay cache refresh` waited for an answer that nobody gave: the request looked like an old one."""
+    ahead = "2999-01-01T00:00:00.5Z"
+    assert wishes.is_newer(cache_asks.now_text(None, ahead, "no time"), ahead)

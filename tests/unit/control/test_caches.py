@@ -157,6 +157,24 @@ async def test_a_failed_download_is_tried_again_later_under_the_next_name_and_sa
         assert "iris-a-3" in await world.names(kinds.Job, JOBS)
 
 
+async def test_a_clock_that_was_set_back_does_not_put_off_the_next_attempt(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.node("a", **on("gpu1"))
+        await started(world, groups="gpu1")
+        await world.settle()
+        await world.job_ends("iris-a", "Failed")
+        world.clock.pass_s(-48 * 3600)
+        await world.settle()
+        assert await world.names(kinds.Job, JOBS) == ["iris-a", "iris-a-2"]
+        await world.delete(kinds.LocalModelCache, "iris")
+        world.clock.pass_s(-48 * 3600)
+        await world.agent_says("a", "iris", "ModelDownloaded")
+        await world.settle()
+        await world.sweep()
+        await world.settle()
+        assert await world.names(kinds.LocalModelCache) == [], "nobody waits two days for an agent"
+
+
 async def test_deleting_the_failed_job_is_the_way_to_retry_at_once(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         await world.node("a", **on("gpu1"))

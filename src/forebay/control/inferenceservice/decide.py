@@ -30,7 +30,7 @@ from forebay.control.inferenceservice.storage import (
     with_model,
 )  # fmt: skip
 from forebay.control.inferenceservice.template import pod_template
-from forebay.control.when import LOOK_S, corrected_s, epoch_s
+from forebay.control.when import LOOK_S, corrected_s, elapsed_s
 
 TOGETHER_S = 10.0  # objects of one apply arrive within this time
 
@@ -135,8 +135,7 @@ def _plan_in_effect(seen: Seen, fresh: Plan, rollout: str) -> Plan:
     if there.status.get("readyReplicas"):
         return current
     dead = current.mode == "cache" and (cache_of(seen, current) is None or current.group not in seen.groups)
-    made = epoch_s(there.meta.get("creationTimestamp"))
-    young = made is not None and seen.now - made < TOGETHER_S
+    young = elapsed_s(there.meta.get("creationTimestamp"), seen.now) < TOGETHER_S
     return fresh if dead or young or not any(begun(pod) for pod in seen.pods) else current
 
 

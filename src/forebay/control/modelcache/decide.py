@@ -27,7 +27,7 @@ from forebay.control.modelcache.placement import assigned, dropped, entry_action
 from forebay.control.modelcache.status import notes, status
 from forebay.control.modelcache.trouble import blocked, pathless, trouble
 from forebay.control.volumes import claim, download_volume
-from forebay.control.when import LOOK_S, corrected_s, epoch_s, rfc3339
+from forebay.control.when import LOOK_S, corrected_s, elapsed_s, rfc3339
 
 FAREWELL_S = 60.0  # how long a deleted cache waits for agents to let go of its files
 
@@ -214,8 +214,7 @@ def _has_agent(seen: Seen, node: LocalModelNode) -> bool:
 
 
 def _waited_enough(seen: Seen) -> bool:
-    since = epoch_s(seen.cache.meta.get("deletionTimestamp"))
-    return since is not None and seen.now - since > FAREWELL_S
+    return elapsed_s(seen.cache.meta.get("deletionTimestamp"), seen.now) > FAREWELL_S
 
 
 def _next_look(seen: Seen, views: Sequence[NodeView], due: Mapping[str, float]) -> float:

@@ -21,7 +21,7 @@ from forebay.control.modelcache.model import (
     try_of,
 )
 from forebay.control.volumes import Pair
-from forebay.control.when import epoch_s
+from forebay.control.when import elapsed_s
 
 RETRY_FIRST_S, RETRY_MOST_S = 10.0, 600.0
 PUBLISH_S = 30.0  # a finished download is published by the agent within this time, or fetched again
@@ -118,7 +118,7 @@ def _due(seen: Seen, view: NodeView, aim: Aim) -> float:
         return 0.0
     if _is_other(seen, view.job) or _is_freed(seen, view):
         return 0.0
-    since, wait = epoch_s(over_since(view.job)) or 0.0, 2.0 ** min(try_of(view.job) - 1, 10)
+    since, wait = seen.now - elapsed_s(over_since(view.job), seen.now), 2.0 ** min(try_of(view.job) - 1, 10)
     if _is_damaged(view) and finished(view.job) == "Complete":
         return since + min(RETRY_MOST_S, HEAL_FIRST_S * wait)
     if finished(view.job) == "Complete":

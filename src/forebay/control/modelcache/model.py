@@ -24,7 +24,7 @@ from forebay.api.states import NodeState
 from forebay.control.config import Settings
 from forebay.control.credentials import NO_INJECTION, Injection
 from forebay.control.trust import NO_TRUST, Trust
-from forebay.control.when import epoch_s
+from forebay.control.when import elapsed_s
 
 ATTEMPT_LABEL = "forebay.dev/attempt"
 TRY_LABEL = "forebay.dev/try"  # attempts since something was reached or asked anew: waits grow with it
@@ -209,7 +209,7 @@ def is_held(view: NodeView, now: float) -> bool:
     if view.state is not NodeState.PENDING:
         return False
     reason, began = view.reported.get("reason"), view.job.meta.get("creationTimestamp") if view.job else None
-    return reason == "Exhausted" or (reason == POD_PENDING and now - (epoch_s(began) or 0.0) >= HELD_S)
+    return reason == "Exhausted" or (reason == POD_PENDING and elapsed_s(began, now) >= HELD_S)
 
 
 def attempt_of(job: Job) -> int:

@@ -22,7 +22,7 @@ from forebay.control.modelcache.model import (
     over_since,
 )
 from forebay.control.volumes import group_terms
-from forebay.control.when import epoch_s
+from forebay.control.when import elapsed_s
 
 AGENT_WORD_S = 5.0  # the agent knows why a Job failed, and says so within this time; the Job itself does not
 _STATES: dict[str, NodeState] = {
@@ -90,8 +90,7 @@ def _state(seen: Seen, node: Node, model_node: LocalModelNode | None, job: Job |
     state = _STATES.get(said, NodeState.PENDING) if known else NodeState.PENDING
     if state is NodeState.DOWNLOADED or job is None or finished(job) != "Failed":
         return state
-    over = epoch_s(over_since(job)) or 0.0
-    return state if seen.now - over < AGENT_WORD_S else NodeState.ERROR
+    return state if elapsed_s(over_since(job), seen.now) < AGENT_WORD_S else NodeState.ERROR
 
 
 def entry_actions(seen: Seen, homes: Mapping[str, str]) -> list[Action]:
