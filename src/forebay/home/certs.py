@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_SLACK = timedelta(hours=1)  # clocks of one machine may step back
+SLACK = timedelta(days=365)  # a clock may be set back, by hand or by an empty battery
 
 
 def make_ca(now: datetime, until: datetime) -> tuple[bytes, bytes]:
@@ -67,7 +67,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(valid[0] - _SLACK)
+        .not_valid_before(valid[0] - SLACK)
         .not_valid_after(valid[1])
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-YEARS_CA, DAYS_SERVER, DAYS_RENEW = 10, 365, 30
+YEARS_CA, DAYS_SERVER, DAYS_RENEW, DAYS_EARLY = 10, 365, 30, 360
 _DAY = timedelta(days=1)
 
 
@@ -59,9 +59,10 @@ def _fresh(files: Pki, now: datetime) -> bool:
     try:
         until = datetime.fromisoformat((files.ca.parent / "server.until").read_text())
         soon = until - now <= DAYS_RENEW * _DAY
+        early = until - now > (DAYS_SERVER + DAYS_EARLY) * _DAY  # made by a clock that was far ahead
     except (OSError, ValueError, TypeError):
         return False
-    return not soon and _lasts(files.ca, now) and _pair(files.cert, files.key)
+    return not soon and not early and _lasts(files.ca, now) and _pair(files.cert, files.key)
 
 
 def _pair(cert: Path, key: Path) -> bool:
@@ -74,14 +75,17 @@ def _pair(cert: Path, key: Path) -> bool:
 
 
 def _lasts(ca: Path, now: datetime) -> bool:
-    """Whether it is an authority's certificate with more than a month to go."""
+    """Whether it is an authority's certificate that is valid now and has more than a month to go."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(ca)
-        ends = [ssl.cert_time_to_seconds(str(found["notAfter"])) for found in context.get_ca_certs()]
+        found = context.get_ca_certs()
     except OSError:
         return False
-    return bool(ends) and min(ends) > (now + DAYS_RENEW * _DAY).timestamp()
+    begins = [ssl.cert_time_to_seconds(str(cert["notBefore"])) for cert in found]
+    ends = [ssl.cert_time_to_seconds(str(cert["notAfter"])) for cert in found]
+    soon = (now + DAYS_RENEW * _DAY).timestamp()
+    return bool(ends) and max(begins) <= now.timestamp() and min(ends) > soon
 
 
 def kubeconfig(*, server: str, ca: bytes, token: str, user: str = "forebay", namespace: str = "") -> str:

@@ -91,6 +91,15 @@ def test_an_authority_that_ends_is_replaced_with_all_it_signed(tmp_path: Path) -
     assert_serves(files)
 
 
+@pytest.mark.parametrize("ahead_days", [0.1, 2, 300, 364, 400, 4000])
+def test_certificates_hold_or_are_made_anew_when_the_clock_is_set_back(
+    tmp_path: Path, ahead_days: float
+) -> None:
+    """The home came up, and nobody could speak with it: its certificate was not yet valid."""
+    pki.ensure(tmp_path, now=datetime.now(UTC) + timedelta(days=ahead_days))
+    assert_serves(pki.ensure(tmp_path))
+
+
 def test_the_chain_satisfies_a_strict_client(tmp_path: Path) -> None:
     assert_serves(pki.ensure(tmp_path))
 
