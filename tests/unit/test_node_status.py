@@ -102,6 +102,14 @@ def test_what_pods_held_up_is_no_longer_told_once_they_are_gone():
     assert (said(other)[1]["refused"], said(other)[1]["reason"]) == ("gone", "Absent")
 
 
+def test_what_an_earlier_cache_of_the_name_failed_at_is_not_told_of_the_new_one():
+    failed = asked("failed", False, message="no token", code="denied", cache_uid="old")
+    new = replace(BASE, entries=(replace(ENTRY, uid="new"),), asks=(failed,), jobs={"a": JobView("active")})
+    assert "message" not in said(new)[1]
+    same = replace(new, entries=(replace(ENTRY, uid="old"),))
+    assert said(same)[1]["message"] == "an attempt failed: no token"
+
+
 def test_a_job_of_another_groups_folder_is_not_this_ones():
     entry = {"modelName": "a", "sourceModelUri": "hf://x/a", "nodeGroup": "g"}
     node = LocalModelNode.new("n", spec={"localModels": [entry]})

@@ -67,10 +67,13 @@ class Reservation:
     code: str = ""
     sources: dict[str, int] = field(default_factory=dict)
     mismatches: int = 0
+    cache_uid: str = ""  # of the cache that it was for
 
 
 _FIELDS = frozenset(item.name for item in dataclasses.fields(Reservation))
-_LATER = frozenset({"code", "sources", "mismatches"})  # left out while empty: an older agent refuses them
+_LATER = frozenset(
+    {"code", "sources", "mismatches", "cache_uid"}
+)  # left out while empty: an older agent refuses them
 
 
 def reservation_id(key: str, model: str) -> str:
@@ -183,9 +186,9 @@ class Asker:
 
 
 @contextmanager
-def asking(root: Root, *, key: str, model: str, uri: str) -> Iterator[Asker]:
+def asking(root: Root, *, key: str, model: str, uri: str, cache_uid: str = "") -> Iterator[Asker]:
     """Hold the lock that says this pull lives; a second pull for the same model waits here."""
-    reservation = Reservation(reservation_id(key, model), key, model, uri)
+    reservation = Reservation(reservation_id(key, model), key, model, uri, cache_uid=cache_uid)
     with root.disk.lock(_lock(root, reservation.id), _LOCK_WAIT_S):
         yield Asker(root, reservation)
 

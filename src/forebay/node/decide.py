@@ -318,9 +318,7 @@ def _unwanted(seen: Seen) -> list[str]:
 def _is_over(seen: Seen, ask: Ask) -> bool:
     if ask.alive:
         return False
-    known = seen.entries is None or any(
-        (e.model, e.key) == (ask.said.model, ask.said.key) for e in seen.entries
-    )
+    known = seen.entries is None or any(ask.is_for(entry) for entry in seen.entries)
     if ask.said.state != "failed":
         return True
     return not known and seen.now > ask.said.asked_at + REASON_KEPT_S

@@ -79,6 +79,12 @@ class Ask:
     said: Reservation
     alive: bool
 
+    def is_for(self, entry: Entry) -> bool:
+        """Whether it is about this entry, and not about an earlier cache of the same name."""
+        if (self.said.model, self.said.key) != (entry.model, entry.key):
+            return False
+        return not (self.said.cache_uid and entry.uid) or self.said.cache_uid == entry.uid
+
 
 @dataclass(frozen=True)
 class Seen:

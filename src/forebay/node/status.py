@@ -114,7 +114,7 @@ def _model(seen: Seen, entry: Entry) -> tuple[ModelState, Json]:
         }
     if entry.key in seen.trouble:
         return ModelState.ERROR, {"message": seen.trouble[entry.key]}
-    own = next((a for a in seen.asks if (a.said.model, a.said.key) == (entry.model, entry.key)), None)
+    own = next((a for a in seen.asks if a.is_for(entry)), None)
     if own is not None and own.alive and own.said.state != "failed":
         return _of_pull(own.said)
     job = seen.jobs.get(entry.model)
@@ -182,7 +182,7 @@ def _refused(seen: Seen, entry: Entry) -> Json:
     for ask in seen.asks:
         said = ask.said
         freed = said.code == Clash.code and entry.key not in seen.used
-        if (said.model, said.key, said.state) == (entry.model, entry.key, "failed") and not freed:
+        if said.state == "failed" and ask.is_for(entry) and not freed:
             return {"refused": said.message, **_class_of(said)}
     return {}
 

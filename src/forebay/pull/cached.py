@@ -102,7 +102,7 @@ def pull_cached(
     with (
         Trip(watching.on_report, report) as trip,
         translated(f"the cache {wish.root}"),
-        asking(root, key=key, model=wish.model, uri=redacted(uri)) as asker,
+        asking(root, key=key, model=wish.model, uri=redacted(uri), cache_uid=wish.cache_uid) as asker,
     ):
         try:
             manifest = _Work(root, wish, env, watching, trip).run(key, asker)
