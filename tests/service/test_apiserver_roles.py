@@ -49,6 +49,25 @@ def test_users_work_in_their_own_namespace(apiserver: ApiServer, jobs: str) -> N
     assert alice("POST", "/api/v1/namespaces", {"metadata": {"name": "more"}})[0] == 403
 
 
+def test_what_programs_believe_is_not_a_users_to_write(apiserver: ApiServer, jobs: str) -> None:
+    """As with Kubernetes' own role `admin`: no status, no binding, no endpoints."""
+    alice, place = Rest(apiserver, "alice"), "namespaces/team-a"
+    serving = f"/apis/serving.kserve.io/v1alpha1/{place}/localmodelnamespacecaches/mine/status"
+    for method, path in (
+        ("PUT", serving),
+        ("PUT", f"/api/v1/{place}/pods/p/status"),
+        ("POST", f"/api/v1/{place}/pods/p/binding"),
+        ("POST", f"/api/v1/{place}/endpoints"),
+        ("POST", f"/apis/discovery.k8s.io/v1/{place}/endpointslices"),
+        ("DELETE", f"/apis/discovery.k8s.io/v1/{place}/endpointslices/e"),
+    ):
+        code, status = alice(method, path, {"metadata": {"name": "mine"}})
+        assert (code, status["reason"]) == (403, "Forbidden"), path
+    assert alice("GET", f"/apis/discovery.k8s.io/v1/{place}/endpointslices")[0] == 200
+    assert alice("GET", f"/apis/apps/v1/{place}/deployments/none/status")[0] == 404
+    assert alice("GET", f"/apis/apps/v1/{place}/deployments/none/scale")[0] == 404
+
+
 def test_the_agent_reads_no_secret_and_makes_no_pod(apiserver: ApiServer, jobs: str) -> None:
     admin = Rest(apiserver)
     assert admin("GET", f"{SECRETS}/hub")[0] == 200
