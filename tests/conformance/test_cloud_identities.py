@@ -120,6 +120,23 @@ def test_a_federation_that_does_not_work_says_why(
     assert "sesame" not in caught.value.message
 
 
+def test_a_credential_file_does_not_carry_cached_files_away(gcs: FakeGcs, tmp_path: Path) -> None:
+    """Its token_url is a tenant's to choose, and a download sees the copies of all."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "config.json").write_text("theirs")
+    service = TokenService(gcs)
+    with serving(service) as far:
+        facts = {"type": "external_account", "audience": "//iam/pool", "token_url": f"{far.url}/v1/token",
+                 "subject_token_type": "urn:x:jwt",
+                 "credential_source": {"file": str(tmp_path / "cache" / "config.json")}}  # fmt: skip
+        (tmp_path / "who.json").write_text(json.dumps(facts))
+        env = {"STORAGE_EMULATOR_HOST": gcs.server.url, "FOREBAY_CACHE_ROOT": str(tmp_path / "cache"),
+               "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "who.json")}  # fmt: skip
+        with pytest.raises(Denied, match="in the cache itself"):
+            resolve("gs://models/tiny", env)
+    assert service.asked == []
+
+
 def test_an_app_has_an_identity_of_its_own(tmp_path: Path) -> None:
     """App Service, Functions, Container Apps: an address and a header in the environment."""
     write_tree(tmp_path / "cloud" / "models" / "tiny", TREE)

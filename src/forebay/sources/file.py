@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 from forebay.errors import Absent, Denied, Invalid
 from forebay.kit.redact import redacted
 from forebay.sources.archives import is_archive
-from forebay.sources.paths import check_together
+from forebay.sources.paths import check_together, refuse_cached
 from forebay.sources.types import Listing, RemoteFile, Request
 
 
@@ -30,6 +30,8 @@ class FileSource:
         root = local_path(uri)
         try:
             found = list(_walk(root))
+            for path, _ in found:
+                refuse_cached(path, self._env)
         except FileNotFoundError as error:
             raise Absent(f"{root} is not there") from error
         except PermissionError as error:

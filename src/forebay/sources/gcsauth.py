@@ -31,13 +31,13 @@ def authorization(env: Mapping[str, str], client: Client, *, emulated: bool) -> 
     """
     named = env.get("GOOGLE_APPLICATION_CREDENTIALS")
     if named:
-        return _from_file(Path(named), client)
+        return _from_file(Path(named), client, env)
     if emulated:
         return None
     home = env.get("CLOUDSDK_CONFIG") or (f"{env['HOME']}/.config/gcloud" if env.get("HOME") else "")
     known = Path(home, "application_default_credentials.json")
     if home and known.is_file():
-        return _from_file(known, client)
+        return _from_file(known, client, env)
     host = env.get("GCE_METADATA_HOST") or ("metadata.google.internal" if _on_google(env) else "")
     return Renewed(lambda: _of_machine(host)) if host else None
 
@@ -49,7 +49,7 @@ def _on_google(env: Mapping[str, str]) -> bool:
         return False
 
 
-def _from_file(path: Path, client: Client) -> Renewed:
+def _from_file(path: Path, client: Client, env: Mapping[str, str]) -> Renewed:
     try:
         facts: Any = parsed(path.read_bytes())
         kind = facts.get("type")
@@ -60,7 +60,7 @@ def _from_file(path: Path, client: Client) -> Renewed:
     if kind == "authorized_user":
         return Renewed(lambda: _exchange(client, path, lambda: _refresh(facts), facts))
     if kind == "external_account":
-        return Renewed(lambda: _foreign(path, lambda: federated(facts, client, _SCOPE)))
+        return Renewed(lambda: _foreign(path, lambda: federated(facts, client, _SCOPE, env)))
     if kind == "impersonated_service_account":
         return Renewed(lambda: _foreign(path, lambda: _impersonated(client, path, facts)))
     raise Invalid(f"{path} holds credentials of type {str(kind)[:60]!r}; known are service_account, "

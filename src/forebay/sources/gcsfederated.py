@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from forebay.errors import Denied, Invalid, Unavailable
 from forebay.kit.foreign import parsed
+from forebay.sources.paths import refuse_cached
 from forebay.sources.wire.client import Client
 
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -19,13 +20,14 @@ _ACCESS = "urn:ietf:params:oauth:token-type:access_token"
 _ALL = "https://www.googleapis.com/auth/cloud-platform"
 
 
-def federated(facts: Mapping[str, Any], client: Client, scope: str) -> object:
+def federated(facts: Mapping[str, Any], client: Client, scope: str, env: Mapping[str, str]) -> object:
     """The answer of Google's token service (RFC 8693) for the subject token that the credential file leads
     to, impersonated if the file says so. Raises KeyError and the like for a file that lacks something,
     Denied, Invalid, Unavailable."""
     other = facts.get("service_account_impersonation_url")
+    subject = _subject(facts["credential_source"], client, env)
     form = {"grant_type": _EXCHANGE, "audience": facts["audience"], "scope": _ALL if other else scope,
-            "requested_token_type": _ACCESS, "subject_token": _subject(facts["credential_source"], client),
+            "requested_token_type": _ACCESS, "subject_token": subject,
             "subject_token_type": facts["subject_token_type"]}  # fmt: skip
     url = str(facts["token_url"])
     with closing(client):
@@ -57,11 +59,13 @@ def impersonated(url: str, token: str, client: Client, scope: str) -> object:
     return {"access_token": answer.get("accessToken"), "expires_in": 3600}
 
 
-def _subject(source: Mapping[str, Any], client: Client) -> str:
+def _subject(source: Mapping[str, Any], client: Client, env: Mapping[str, str]) -> str:
     """The token to exchange, from a file or an address; read anew each time, since it is replaced."""
     if source.get("file"):
+        path = Path(str(source["file"]))
+        refuse_cached(path, env)  # the file's content goes wherever the token_url says
         try:
-            text = Path(str(source["file"])).read_text()
+            text = path.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise Invalid(f"the federated token {source['file']} cannot be read; check its mount") from error
     elif source.get("url"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-from forebay.errors import Invalid
+from forebay.errors import Denied, Invalid
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -57,6 +58,14 @@ def check_together(paths: Iterable[str]) -> None:
                 raise Invalid(f"two folders of the listing collide: {first!r} and {folder!r}")
     for key in folders.keys() & seen.keys():
         raise Invalid(f"{seen[key]!r} is a file and a folder of the listing")
+
+
+def refuse_cached(path: Path, env: Mapping[str, str]) -> None:
+    """Raise Denied for a file of the cache that this pull fills: what lies there is for those who have shown
+    that they may have it, and a download sees everybody's."""
+    root = env.get("FOREBAY_CACHE_ROOT")
+    if root and path.resolve().is_relative_to(Path(root).resolve()):
+        raise Denied(f"{path} lies in the cache itself; name the source that it was fetched from")
 
 
 def _same(path: str) -> str:

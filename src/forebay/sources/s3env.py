@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from forebay.errors import Invalid
 from forebay.kit.foreign import parsed
 from forebay.sources.settings import endpoint_of, flag
 
+_REGION = re.compile(r"[A-Za-z0-9-]{1,60}")
 _AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
 
 
@@ -28,7 +31,7 @@ class S3Settings:
     @property
     def is_default(self) -> bool:
         """Whether this is Amazon's own service."""
-        return self.endpoint.endswith(_AMAZON)
+        return _is_amazon(self.endpoint)
 
     def in_region(self, region: str) -> S3Settings:
         """The same in another region; an endpoint that is not Amazon's stays where it is."""
@@ -45,7 +48,7 @@ def s3_settings(env: Mapping[str, str]) -> S3Settings:
     merged = {**env, **_overlay(env)}
     region = merged.get("AWS_DEFAULT_REGION") or merged.get("AWS_REGION") or "us-east-1"
     endpoint = _endpoint(merged, region)
-    virtual = flag(merged, "S3_USER_VIRTUAL_BUCKET", default=endpoint.endswith(_AMAZON))
+    virtual = flag(merged, "S3_USER_VIRTUAL_BUCKET", default=_is_amazon(endpoint))
     return S3Settings(
         endpoint,
         region,
@@ -68,7 +71,14 @@ def _endpoint(env: Mapping[str, str], region: str) -> str:
     return endpoint_of(text, "the S3 endpoint")
 
 
+def _is_amazon(endpoint: str) -> bool:
+    """By its host: what follows in an address is anybody's to choose."""
+    return (urlsplit(endpoint).hostname or "").endswith(_AMAZON)
+
+
 def _amazon(region: str) -> str:
+    if not _REGION.fullmatch(region):
+        raise Invalid(f"{region[:60]!r} is no region of Amazon's; name it as in eu-central-1")
     return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -164,6 +165,15 @@ def test_s3_names_and_settings() -> None:
     assert (over.endpoint, over.region, over.verify) == ("http://b", "x", False)
     with pytest.raises(Invalid):
         s3_settings({"STORAGE_CONFIG": "[]"})
+
+
+def test_a_region_or_a_path_does_not_make_another_host_amazons():
+    """What comes from Amazon stands under a key that everybody shares."""
+    for region in ("evil.example/", "x@evil.example/", "evil.example:9000/#", "x.y", "\n"):
+        with pytest.raises(Invalid, match="is no region of Amazon's"):
+            s3_settings({"STORAGE_CONFIG": json.dumps({"region": region})})
+    assert not s3_settings({"AWS_ENDPOINT_URL": "https://evil.example/.amazonaws.com"}).is_default
+    assert s3_settings({"AWS_ENDPOINT_URL": "https://s3.eu-west-1.amazonaws.com/"}).is_default
 
 
 def test_credentials_in_an_address_become_a_header_and_leave_the_address() -> None:
