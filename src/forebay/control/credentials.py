@@ -61,7 +61,7 @@ class Injection:
     env: tuple[Json, ...] = ()
     volumes: tuple[Json, ...] = ()
     mounts: tuple[Json, ...] = ()
-    endpoint: str = ""  # a server other than the scheme's own
+    endpoint: str = ""  # a server other than the scheme's own; of several all, as nobody knows which is asked
     problem: str = ""
 
     def __add__(self, other: Injection) -> Injection:
@@ -69,9 +69,13 @@ class Injection:
             self.env + other.env,
             self.volumes + other.volumes,
             self.mounts + other.mounts,
-            self.endpoint or other.endpoint,
+            _together(self.endpoint, other.endpoint),
             self.problem or other.problem,
         )
+
+
+def _together(*endpoints: str) -> str:
+    return " ".join(dict.fromkeys(filter(None, endpoints)))
 
 
 NO_SOURCES = Sources()
@@ -170,7 +174,7 @@ def _overrides(parameters: Mapping[str, str]) -> Injection:
     if not parameters:
         return Injection()
     value = json.dumps(dict(sorted(parameters.items())))
-    endpoint = parameters.get("endpoint_url") or parameters.get("endpoint") or ""
+    endpoint = _together(parameters.get("endpoint_url", ""), parameters.get("endpoint", ""))
     return Injection(env=({"name": "STORAGE_OVERRIDE_CONFIG", "value": value},), endpoint=endpoint)
 
 

@@ -101,6 +101,14 @@ def test_an_empty_key_needs_no_secret_if_the_parameters_name_a_type_but_counts_a
     assert set(env(found)) == {"STORAGE_OVERRIDE_CONFIG"}
 
 
+def test_several_endpoints_are_a_place_of_their_own_and_never_one_of_them() -> None:
+    """Which of them is asked is the downloader's matter: bytes of one must not stand under another's key."""
+    store = secret("storage-config", k='{"type": "s3", "endpoint_url": "http://theirs"}')
+    for parameters in ({"endpoint_url": "http://evil"}, {"endpoint": "http://evil"}):
+        sources = Sources(storage_key="k", secrets={store.name: store}, parameters=parameters)
+        assert injection(sources, CONFIG, "ns").endpoint == "http://theirs http://evil"
+
+
 def test_copies_hold_exactly_what_is_referred_to() -> None:
     one, file = secret("one", HF_TOKEN="t", extra="not needed"), secret("two", **{CONFIG.gcs_file: "{}"})
     sources = of(one, file)
