@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tests.fakes.serving_world import JOBS, World, condition
 
-from forebay.api import kinds
+from forebay.api import kinds, names
+from forebay.api.kinds import Job
 from forebay.api.meta import Key
 from forebay.errors import Invalid
 from forebay.store.protocol import edit
@@ -61,6 +62,23 @@ async def started(world: World, *, groups: str = "gpu1, gpu2", name: str = "iris
     for group in ("gpu1", "gpu2"):
         await world.apply(GROUP.format(name=group))
     await world.apply(CACHE.format(name=name, uri=URI, groups=groups))
+
+
+async def test_a_claim_that_somebody_marked_as_ours_holds_nothing_up(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.node("node-1", **on("gpu1"))
+        await started(world, groups="gpu1")
+        cache = await world.get(kinds.LocalModelCache, "iris")
+        labels = {names.UID_LABEL: cache.uid, names.CACHE_LABEL: "iris", names.ROLE_LABEL: "download",
+                  names.GROUP_LABEL: "gpu1"}  # fmt: skip
+        theirs = kinds.PersistentVolumeClaim.new("aaa", "team", labels=labels, spec={
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}})  # fmt: skip
+        theirs.meta["finalizers"] = ["example.com/stays"]
+        await world.store.create(theirs)
+        await world.settle()
+        assert await world.names(kinds.PersistentVolumeClaim, JOBS) == ["iris"]
+        assert await world.names(kinds.PersistentVolume) == ["iris-download"]
+        assert await world.names(Job, JOBS) == ["iris-node-1"]
 
 
 async def test_each_group_has_its_pair_of_volumes_and_each_node_its_entry(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from forebay.api.meta import Json, Resource
 from forebay.api.states import NodeState
 from forebay.control.actions import Action, Create, Note, Replace, delete
 from forebay.control.modelcache.job import credentials_name
-from forebay.control.modelcache.launches import download_pair, launches_of, made, start
+from forebay.control.modelcache.launches import download_pair, downloads, launches_of, made, start
 from forebay.control.modelcache.model import (
     HELD_S,
     POD_PENDING,
@@ -83,10 +83,13 @@ def _volumes(seen: Seen, groups: set[str]) -> list[Action]:
     found: list[Action] = []
     for group in sorted(groups):
         pair = download_pair(seen, group)
-        volumes, claims = made(seen.volumes, pair.labels), made(seen.claims, pair.labels)
-        strays = [c for c in claims if c.namespace != pair.namespace]
-        if strays:  # the downloads run elsewhere now: the pair is made anew there
-            found += [delete(c) for c in strays if not c.deleting]
+        volumes, claims = made(seen.volumes, pair.labels), made(downloads(seen), pair.labels)
+        moved = [v for v in volumes if (v.spec.get("claimRef") or {}).get("namespace") != pair.namespace]
+        if moved:  # the downloads run elsewhere now: the pair is made anew there
+            held = [v.spec.get("claimRef") or {} for v in moved]
+            bound = {(ref.get("namespace"), ref.get("name")) for ref in held}
+            claims = [c for c in made(seen.claims, pair.labels) if (c.namespace, c.name) in bound]
+            found += [delete(item) for item in claims or moved if not item.deleting]
             continue
         released = [v for v in volumes if v.status.get("phase") in ("Released", "Failed")]
         if released:  # its claim is gone: a new pair takes its place in the next pass

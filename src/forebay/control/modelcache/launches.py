@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from forebay.api import names
-from forebay.api.kinds import Job
+from forebay.api.kinds import Job, PersistentVolumeClaim
 from forebay.api.meta import Resource
 from forebay.api.states import NodeState
 from forebay.control.actions import Action, Create, Note
@@ -32,7 +32,7 @@ def download_pair(seen: Seen, group: str) -> Pair:
     """Names of the group's download volume: kept once made, hashed where another owner holds the name."""
     first = seen.group_names[:1] == (group,)
     labels = seen.owned_labels("download", group)
-    volumes, claims = made(seen.volumes, labels), made(seen.claims, labels)
+    volumes, claims = made(seen.volumes, labels), made(downloads(seen), labels)
     identity = f"{seen.cache.uid}/{group}"
     return Pair(
         volume=volumes[0].name
@@ -47,13 +47,18 @@ def download_pair(seen: Seen, group: str) -> Pair:
         else names.fitting(
             names.download_pvc(seen.name, seen.namespace, group, first=first),
             identity,
-            {c.name: "" for c in seen.claims if c.namespace == seen.settings.job_namespace},
+            {c.name: "" for c in downloads(seen)},
         ),
         namespace=seen.settings.job_namespace,
         labels=labels,
         annotations=seen.owner_note(),
         size=str(seen.cache.spec.get("modelSize") or ""),
     )
+
+
+def downloads(seen: Seen) -> list[PersistentVolumeClaim]:
+    """Claims of the job namespace; elsewhere anybody may give a claim our labels."""
+    return [c for c in seen.claims if c.namespace == seen.settings.job_namespace]
 
 
 def made(items: Sequence[Resource], labels: Mapping[str, str]) -> list[Resource]:
