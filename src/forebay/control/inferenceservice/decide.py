@@ -23,6 +23,7 @@ from forebay.control.inferenceservice.storage import (
     Source,
     cache_of,
     initializer,
+    may_read,
     plan_for,
     pull_credentials,
     source_of,
@@ -166,7 +167,7 @@ def _serving(seen: Seen, plan: Plan) -> list[Action]:
         item = there.copy()
         item.meta["ownerReferences"] = [*there.owners, children.used_by(seen.service)]
         found.append(Replace(item))
-    if held is None:
+    if held is None and may_read(seen, plan):
         found.append(Create(volume))
     return found
 

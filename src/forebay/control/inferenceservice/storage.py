@@ -123,7 +123,7 @@ def _with_group(seen: Seen, base: Plan, cache: Resource, groups: list[str]) -> P
         cache=f"{cache.namespace}/{cache.name}",
         cache_uid=cache.uid,
         source=uri,
-        key=str(cache.status.get("storageKey") or names.storage_key(uri)),
+        key=_key_of(cache),
         path=names.path_within(uri, base.uri),
     )
     plans = [replace(plan, group=group) for group in groups]
@@ -146,6 +146,26 @@ def nodes_with_copy(seen: Seen, plan: Plan) -> tuple[str, ...]:
             for n in seen.nodes
             if states.get(n.name) == NodeState.DOWNLOADED and n.labels.get(label) == group and node_ready(n)
         )
+    )
+
+
+def may_read(seen: Seen, plan: Plan) -> bool:
+    """Whether the plan's cache has shown its right to the copy that the plan names: some node downloaded it.
+
+    Another cache of the same URI may have filled that folder with credentials of its own. And a plan that was
+    kept on a Deployment is what anybody wrote who may write there.
+    """
+    cache = cache_of(seen, plan)
+    if cache is None or plan.group not in (cache.spec.get("nodeGroups") or ()):
+        return False
+    if plan.key != _key_of(cache):
+        return False
+    return NodeState.DOWNLOADED in (cache.status.get("nodeStatus") or {}).values()
+
+
+def _key_of(cache: Resource) -> str:
+    return str(
+        cache.status.get("storageKey") or names.storage_key(str(cache.spec.get("sourceModelUri") or ""))
     )
 
 
