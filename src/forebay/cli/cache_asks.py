@@ -16,7 +16,7 @@ from forebay.api import wishes
 from forebay.api.kinds import LocalModelNode, LocalModelNodeGroup
 from forebay.api.meta import Json, Key, Resource
 from forebay.cli.caches import Cached, Copy, find
-from forebay.cli.output import is_live, size
+from forebay.cli.output import is_live, plain, size
 from forebay.errors import Absent, Invalid, Unavailable
 from forebay.store.protocol import Store, edit
 
@@ -63,6 +63,7 @@ class Teller:
 
     def say(self, text: str) -> None:
         """The present state, in one line."""
+        text = plain(text)
         if text != self._said:
             click.echo(f"\r\x1b[K{text}" if self._terminal else text, err=True, nl=not self._terminal)
             self._said = text

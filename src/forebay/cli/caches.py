@@ -10,7 +10,7 @@ from forebay.api.kinds import LocalModelCache, LocalModelNamespaceCache, LocalMo
 from forebay.api.meta import Json, Key, Resource
 from forebay.api.names import status_key
 from forebay.api.states import ModelState
-from forebay.cli.output import size
+from forebay.cli.output import plain, size
 from forebay.errors import Denied
 from forebay.store.protocol import Store, Where
 
@@ -177,7 +177,7 @@ def columns(lines: list[list[str]]) -> str:
     """Cells in columns."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
-        "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        plain("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         for line in lines
     )
 

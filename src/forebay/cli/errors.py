@@ -15,17 +15,17 @@ from typing import Any
 
 import click
 
-from forebay.cli.output import in_colour
+from forebay.cli.output import in_colour, plain
 from forebay.errors import Absent, Bug, Denied, Exhausted, ForebayError, Unavailable
 
 
 def say(error: ForebayError) -> None:
     """Print one line to standard error, and the causes below it unless it names the only one."""
-    line = f"Error: {error.message}"
+    line = plain(f"Error: {error.message}")
     click.echo(click.style(line, fg="red") if in_colour(sys.stderr) else line, err=True)
     alone = len(error.causes) == 1 and error.causes[0][2] in error.message
     for path, _, message in () if alone else error.causes:
-        click.echo(f"  {path}: {message}", err=True)
+        click.echo(plain(f"  {path}: {message}"), err=True)
 
 
 def of_the_system(error: OSError) -> tuple[type[ForebayError], str]:

@@ -19,7 +19,7 @@ from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.lookup import split
 from forebay.cli.objects import namespace_option
-from forebay.cli.output import output_option, show, size
+from forebay.cli.output import output_option, plain, show, size
 from forebay.cli.programs import Client, Programs
 from forebay.cli.replica_times import (
     DOWNLOADER,
@@ -145,7 +145,7 @@ def replicas_table(found: Sequence[Timing]) -> None:
     for number, timing in enumerate(found, 1):
         place = f" on {timing.node}" if timing.node else ""
         state = f"ready after {timing.total_s:.2f} s" if timing.ready else f"not ready: {timing.note}"
-        click.echo(f"   replica {number}  {timing.pod}{place}: {state}")
+        click.echo(plain(f"   replica {number}  {timing.pod}{place}: {state}"))
         for source, count in timing.sources.items():
             click.echo(f"      {size(count):>10}  from {source}")
         for name, seconds in timing.phases.items():
@@ -187,7 +187,8 @@ def explain(programs: Programs, what: str, namespace: str, output: str | None, d
         click.echo(f"isvc/{key.name}: {service.status.get('url') or 'no URL yet'}")
         for condition in service.status.get("conditions") or []:
             told = f"  {condition.get('message')}" if condition.get("message") else ""
-            click.echo(f"   {condition['type']:16}{condition['status']:8}{condition.get('reason', '')}{told}")
+            line = f"   {condition['type']:16}{condition['status']:8}{condition.get('reason', '')}{told}"
+            click.echo(plain(line))
         replicas_table(found)
         if not found:
             click.echo("   no replica yet: the conditions above say what it waits for")

@@ -15,7 +15,7 @@ from forebay.cli.completing import complete_kinds
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.objects import named, namespace_option
-from forebay.cli.output import show
+from forebay.cli.output import plain, show
 from forebay.cli.programs import Client, Programs
 from forebay.errors import Absent, Invalid
 from forebay.store.protocol import Where
@@ -45,7 +45,7 @@ class Printer:
             self._widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
         for line in lines:
             padded = (cell.ljust(width) for cell, width in zip(line, self._widths, strict=True))
-            click.echo("   ".join(padded).rstrip())
+            click.echo(plain("   ".join(padded).rstrip()))
 
     def _cells(self, row: Json) -> list[str]:
         cells = ["" if row["cells"][i] is None else str(row["cells"][i]) for i in self._keep]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from typing import Any, TextIO
 
 import click
 import yaml
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 HELP_MAX = 400  # letters: more than any command has
 PORT = click.IntRange(0, 65535)
 output_option = click.option(
@@ -51,6 +53,12 @@ def show(data: Any, output: str | None, human: Callable[[], None]) -> None:
         click.echo(yaml.safe_dump(data, sort_keys=False), nl=False)
     else:
         human()
+
+
+def plain(text: str) -> str:
+    """`text` with control characters shown, not obeyed: what others wrote (logs, servers, models) may not
+    colour, rename or rewrite the terminal. Line ends and tabs stay."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def size(count: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from forebay.cli.completing import complete_services
 from forebay.cli.errors import guarded
 from forebay.cli.home import data_option
 from forebay.cli.objects import namespace_option
+from forebay.cli.output import plain
 from forebay.cli.programs import Client, Programs, UpOptions
 from forebay.cli.waiting import DELETED, wait_for_all
 from forebay.errors import Absent, Clash, ForebayError, Invalid, Unavailable
@@ -151,7 +153,7 @@ def say(url: str, model: str, messages: list[Json]) -> tuple[str, Answer]:
     """Print the streamed answer; returns its text and what it took."""
     answer, pieces = Answer(), []
     for piece in ask(url, model, messages, answer=answer):
-        click.echo(piece, nl=False)
+        click.echo(plain(piece) if sys.stdout.isatty() else piece, nl=False)
         pieces.append(piece)
     click.echo()
     return "".join(pieces), answer

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from forebay.api.kinds import InferenceService, LocalModelCache, LocalModelNamespaceCache
 from forebay.api.meta import Json, Resource
 from forebay.api.states import NodeState
-from forebay.cli.output import is_live, size
+from forebay.cli.output import is_live, plain, size
 from forebay.errors import ALL, Absent, ForebayError, Unavailable
 from forebay.store.protocol import Store
 
@@ -111,7 +111,7 @@ class Board:
                 waits = waits.partition(f" ({said})")[0]
         ready = "ready" if is_ready(item) else ""
         room = self._room - (len(ready) + 2 if ready else 0) if self._terminal else 1000
-        state = ": ".join(filter(None, [ready, transfer.within(room)])) or waits
+        state = plain(": ".join(filter(None, [ready, transfer.within(room)])) or waits)
         if not self._terminal:
             if self._said.get(name) != state:
                 click.echo(f"{name}: {state}", err=True)

@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.api.kinds import InferenceService, LocalModelCache, Pod
+from forebay.cli.caches import columns
+from forebay.cli.errors import say
+from forebay.cli.getting import Printer
 from forebay.cli.lookup import kind_named, split, targets
 from forebay.cli.manifests import merged, read
 from forebay.cli.models import name_for
-from forebay.cli.output import size
+from forebay.cli.output import plain, size
 from forebay.cli.pulling import rate
 from forebay.errors import Absent, Invalid
 from forebay.home.settings import node_names, parse_capacity, parse_labels, parse_pairs
@@ -129,3 +132,15 @@ def test_nodes_are_named_and_measured() -> None:
         node_names("A_b", 1)
     with pytest.raises(Invalid, match="--node-label: Invalid value"):
         parse_labels(("a b=c",))
+
+
+def test_what_others_wrote_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b]0;title\x07\x1b[31mred\x9b5m\rover"
+    assert plain(f"a\tb\n{evil}") == "a\tb\n\\x1b]0;title\\x07\\x1b[31mred\\x9b5m\\x0dover"
+    say(Invalid(evil, causes=(("spec", "FieldValueInvalid", evil),) * 2))
+    Printer(wide=False, spaces=False).show(
+        {"columnDefinitions": [{"name": "Message"}], "rows": [{"cells": [evil]}]}
+    )
+    print(columns([["NAME"], [evil]]))
+    said = capsys.readouterr()
+    assert not set("\x1b\x07\x9b\r") & set(said.out + said.err) and said.out.count("\\x1b[31m") == 2
