@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -563,3 +564,23 @@ async def test_pods_that_have_not_begun_go_over_to_a_cache_at_any_time(tmp_path:
         await world.apply(CACHE.format(name="iris", uri=URI, groups="gpu1"))
         await world.settle()
         assert "initContainers" not in await pods_of(world)
+
+
+async def test_a_plan_that_somebody_wrote_shows_nothing_and_settles(tmp_path: Path) -> None:
+    """A tenant may write annotations on the Deployment; what they name is made for those who have a right."""
+    async with World(tmp_path) as world:
+        await prepared(world)
+        await served(world, uri="s3://elsewhere")
+        await world.deployment_is("svc-predictor", ready=1)
+        plan = {"mode": "cache", "cache": "other/theirs", "cache_uid": "u", "group": "gpu1", "key": "k" * 16}
+
+        def forged(item: kinds.Deployment) -> None:
+            item.meta["annotations"]["forebay.dev/storage-plan"] = json.dumps({**plan, "claim": "x"})
+
+        await world.change(kinds.Deployment, "svc-predictor", forged, "default")
+        await world.settle()
+        await world.deployment_is("svc-predictor", ready=1)
+        await world.settle()
+        assert "theirs-gpu1-default" not in await world.names(kinds.PersistentVolume)
+        claim = await world.get(kinds.PersistentVolumeClaim, "theirs-gpu1", "default")
+        assert not claim.deleting, "it would be made and let go for ever"

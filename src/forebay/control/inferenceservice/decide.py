@@ -146,11 +146,12 @@ def _plan_in_effect(seen: Seen, fresh: Plan, rollout: str) -> Plan:
 def _storage(seen: Seen, plan: Plan) -> list[Action]:
     """The claim and volume of a cached model: made where a service uses it, let go where none does."""
     found: list[Action] = seen.trust.copying() if plan.mode == "pull" else []
-    group = seen.groups.get(plan.group)
+    group, kept = seen.groups.get(plan.group), {plan.claim}
     if plan.mode == "cache" and group is not None and not seen.settings.disable_volume_management:
         found += _serving(seen, plan)
+        kept.add(children.serving_pair(seen, plan).claim)  # else it would be made and let go for ever
     if _settled(seen.deployment):
-        found += [_released(seen, c) for c in seen.claims if c.name != plan.claim and _is_user(seen, c)]
+        found += [_released(seen, c) for c in seen.claims if c.name not in kept and _is_user(seen, c)]
     return found
 
 
