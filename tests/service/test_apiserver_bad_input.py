@@ -123,6 +123,25 @@ def test_aliases_in_yaml_cannot_fill_the_memory(rest: Rest) -> None:
     assert (code, status["reason"]) == (400, "BadRequest")
 
 
+def test_half_a_character_is_kept_as_the_sign_for_it(rest: Rest) -> None:
+    """As Go reads it. The halves of one character stay together, and a backslash is no escape."""
+    body = rb'{"metadata": {"name": "halves"}, "data": {"a": "\ud800 \\ud800 \ud83d\ude00 \udfff"}}'
+    code, made = rest("POST", "/api/v1/namespaces/default/configmaps", body)
+    assert code == 201 and made["data"]["a"] == "\ufffd \\ud800 \U0001f600 \ufffd"
+
+
+def test_questions_of_the_wrong_shape_are_refused(rest: Rest) -> None:
+    reviews, place = "/apis/authorization.k8s.io/v1", "namespaces/default"
+    about = {"verb": "get", "resource": "secrets", "namespace": "default"}
+    for path, spec in (
+        (f"{reviews}/subjectaccessreviews", {"user": "a", "groups": 5, "resourceAttributes": about}),
+        (f"/api/v1/{place}/serviceaccounts/default/token", {"audiences": 5}),
+        (f"{reviews}/{place}/localsubjectaccessreviews",
+         {"user": "a", "resourceAttributes": {**about, "namespace": "kserve"}}),
+    ):  # fmt: skip
+        assert rest("POST", path, {"spec": spec})[0] == 400, path
+
+
 def test_without_a_token_only_health_and_version_answer(apiserver: ApiServer) -> None:
     for token in ("", "x.y.z", "nonsense"):
         nobody = Rest(apiserver, token=token)

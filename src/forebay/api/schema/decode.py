@@ -26,6 +26,20 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _LAYOUT = '"2006-01-02T15:04:05Z07:00"'
 
 
+_MAYBE_LONE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def whole_letters(body: bytes) -> bytes:
+    """A JSON text whose halves of characters are U+FFFD, as in Go: they have no form in UTF-8."""
+    if not _MAYBE_LONE.search(body):
+        return body
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body)
+
+
 def parse_json(body: bytes) -> tuple[Json, list[str]]:
     """The object in a JSON body, and a sentence for every duplicate field. Raises Invalid (reason
     BadRequest)."""
@@ -40,7 +54,9 @@ def parse_json(body: bytes) -> tuple[Json, list[str]]:
         return out
 
     try:
-        raw = json.loads(body, object_pairs_hook=pairs, parse_constant=_no_constant, parse_float=_finite)
+        raw = json.loads(
+            whole_letters(body), object_pairs_hook=pairs, parse_constant=_no_constant, parse_float=_finite
+        )
     except (ValueError, RecursionError) as error:
         raise _bad(f"couldn't get version/kind; json parse error: {error}") from error
     if not isinstance(raw, dict):

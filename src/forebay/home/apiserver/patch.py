@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from forebay.api import schema
 from forebay.api.meta import Json
+from forebay.api.schema.decode import whole_letters
 from forebay.errors import Clash, Invalid
 from forebay.home.apiserver import bodies, output, verbs
 from forebay.home.apiserver.context import Call
@@ -83,7 +84,7 @@ async def read_patch(call: Call) -> tuple[str, Any]:
 def parse_patch(media: str, data: bytes) -> Any:
     """The patch of a body: a list for a JSON patch, an object otherwise. Raises Refusal (400)."""
     try:
-        found = json.loads(data, parse_constant=_refuse_constant)
+        found = json.loads(whole_letters(data), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise bad_request(f"error decoding patch: {error}") from error
     if media != JSON_PATCH:

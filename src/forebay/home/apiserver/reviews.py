@@ -50,6 +50,8 @@ async def review(api: Api, op: Operation, user: User, request: Request) -> Respo
     spec = raw.get("spec") or {}
     if not isinstance(spec, dict):
         raise bad_request(f"{kind} cannot be read: spec is no object")
+    if kind == "LocalSubjectAccessReview":
+        _of_namespace(spec, op.namespace)
     Query(dict(request.query_params)).dry_run("CreateOptions")
     answer = {
         "kind": kind, "apiVersion": op.api_version, "metadata": {}, "spec": spec,
@@ -79,7 +81,20 @@ def _answer(api: Api, kind: str, spec: Json, user: User) -> Json:
             return _access(user, spec)
         case _:
             groups = spec.get("groups") or ()
+            if not isinstance(groups, list | tuple):
+                raise bad_request(f"{kind} cannot be read: spec.groups is no list")
             return _access(User(str(spec.get("user", "")), tuple(map(str, groups))), spec)
+
+
+def _of_namespace(spec: Json, namespace: str) -> None:
+    """A local review asks about its own namespace: who may ask there may not ask about others."""
+    about = spec.get("resourceAttributes")
+    if isinstance(about, dict) and about.get("namespace") != namespace:
+        raise bad_request("spec.resourceAttributes.namespace must match the namespace of the review")
+    if spec.get("nonResourceAttributes") is not None:
+        told = "Invalid value: disallowed on this kind of request"
+        cause = ("spec.nonResourceAttributes", "FieldValueInvalid", told)
+        raise invalid(About(AUTHORIZATION), (cause,))
 
 
 def _info(user: User) -> Json:
@@ -113,7 +128,10 @@ async def token(api: Api, op: Operation, request: Request) -> Response:
     _check_ttl(ttl)
     await _bound(api, op.namespace, spec.get("boundObjectRef"))
     ttl = min(ttl, TOKEN_TTL_MAX_S)
-    audiences = tuple(map(str, spec.get("audiences") or (tokens.AUDIENCE,)))
+    wanted = spec.get("audiences") or (tokens.AUDIENCE,)
+    if not isinstance(wanted, list | tuple):
+        raise bad_request("TokenRequest cannot be read: spec.audiences is no list")
+    audiences = tuple(map(str, wanted))
     user = tokens.service_account(op.namespace, op.name, uid=account.uid)
     made = tokens.mint(api.auth.key, user.name, user.groups, ttl, uid=account.uid, audiences=audiences)
     until = rfc3339(api.clock.now() + timedelta(seconds=ttl))
