@@ -17,6 +17,7 @@ from tests.seeds.world import FOREBAY, ROOT, eventually, home, start
 from tests.service.kubectl import needs_kubectl
 
 from forebay.home.kubelet.processes import POD_DIR
+from forebay.home.lock import DataFolder
 
 FREE = ("--api-port", "0", "--gateway-port", "0")
 pytestmark = [
@@ -82,6 +83,15 @@ def test_a_broken_data_folder_is_one_line_and_a_code(
     breakage(tmp_path)
     got, told = refused("--data", str(tmp_path), *FREE, *more)
     assert got == code and words in one_line(told)
+
+
+def test_a_folder_that_was_there_shows_nobody_else_its_logs_and_models(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "nodes").mkdir(mode=0o755)
+    folder = DataFolder(tmp_path)
+    folder.take()
+    folder.leave()
+    assert (tmp_path / "nodes").stat().st_mode & 0o777 == 0o700
 
 
 def test_the_leavings_of_a_dead_home_keep_nobody_from_starting(tmp_path: Path) -> None:

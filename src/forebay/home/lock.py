@@ -23,6 +23,8 @@ class DataFolder:
         Unavailable (a file system without locks)."""
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.path / "nodes").mkdir(exist_ok=True)
+            (self.path / "nodes").chmod(0o700)  # logs and models, also where the folder was there before
             self._lock = os.open(self.path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Denied(
