@@ -16,6 +16,7 @@ from forebay.api.rules_embedded import embedded
 from forebay.api.schema.causes import Cause, invalid, missing
 from forebay.api.states import ISVC_NAME_PATTERN
 from forebay.errors import Denied, Invalid
+from forebay.kit.redact import redacted
 
 _CACHES = (kinds.LocalModelCache, kinds.LocalModelNamespaceCache)
 _SIZES = {
@@ -44,6 +45,12 @@ def sources(review: Review) -> Iterable[Cause]:
             path,
             uri,
             f"no source is known for it; known are {known} and what a ClusterStorageContainer supports",
+        )
+    elif review.verb == "create" and redacted(uri).startswith(f"{uri.partition('://')[0]}://***@"):
+        yield invalid(
+            path,
+            redacted(uri),
+            "holds a user or a password, and whoever may see caches reads it; keep them in a Secret",
         )
     elif not uri.partition("://")[2].strip("/"):
         yield invalid(path, uri, f"names no model; write for example {scheme}://owner/model")

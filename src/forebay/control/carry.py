@@ -9,6 +9,7 @@ from forebay.api.meta import Json, Key, Resource
 from forebay.control.actions import Action, Create, Delete, Note, Replace
 from forebay.errors import Absent, Clash, Denied, Exhausted, ForebayError, Invalid
 from forebay.kit.clock import Clock, rfc3339
+from forebay.kit.redact import redacted
 from forebay.store.events import record
 from forebay.store.protocol import Store, edit_status
 
@@ -78,6 +79,7 @@ async def report_unreadable(
 
 async def report(store: Store, about: Resource, status: Json | None) -> None:
     """Write the status, once, and only if it differs. None leaves it; a vanished object is no error."""
+    status = shown(status)
     if status is None or status == about.status:
         return
 
@@ -88,6 +90,16 @@ async def report(store: Store, about: Resource, status: Json | None) -> None:
         await edit_status(store, type(about), about.key, change)
     except Absent:
         return
+
+
+def shown(status: Json | None) -> Json | None:
+    """The status without what is secret in the addresses that its conditions quote; pure."""
+    if status is None or not status.get("conditions"):
+        return status
+    told = [
+        {**c, "message": redacted(str(c["message"]))} if c.get("message") else c for c in status["conditions"]
+    ]
+    return {**status, "conditions": told}
 
 
 async def _create(store: Store, item: Resource) -> None:

@@ -10,6 +10,7 @@ from forebay.api.kinds import Event
 from forebay.api.meta import Json, Key, Resource
 from forebay.errors import Absent, Clash, ForebayError
 from forebay.kit.clock import rfc3339, rfc3339_micro
+from forebay.kit.redact import redacted
 from forebay.store.protocol import Store
 
 _LOG = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ async def _count(store: Store, before: Event, event: Event) -> None:
 
 
 def _short(message: str) -> str:
-    return message.encode("utf-8", "replace")[:_MESSAGE_MAX].decode("utf-8", "ignore")
+    return redacted(message).encode("utf-8", "replace")[:_MESSAGE_MAX].decode("utf-8", "ignore")
 
 
 def _event(about: Resource, type_: str, reason: str, message: str, *, component: str, now: datetime) -> Event:

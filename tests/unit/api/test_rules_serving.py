@@ -81,6 +81,14 @@ spec: {container: {name: c, image: x}, supportedUriFormats: [{prefix: "ftp://"}]
         await world.apply(cache("ftp://host/x"))
 
 
+async def test_a_password_does_not_stand_where_everybody_reads_it(tmp_path: Path) -> None:
+    async with World(tmp_path, checks=CHECKS) as world:
+        with pytest.raises(Invalid, match="keep them in a Secret") as caught:
+            await world.apply(cache("https://me:pass-1@host/model.gguf"))
+        assert "pass-1" not in str(caught.value) and "pass-1" not in str(caught.value.causes)
+        await world.apply(cache("https://host/a@b/model.gguf?at=c@d"))
+
+
 async def test_the_groups_of_a_namespaced_cache_must_exist(tmp_path: Path) -> None:
     async with World(tmp_path, checks=CHECKS) as world:
         await world.store.create(kinds.Namespace.new("team"))

@@ -584,3 +584,13 @@ async def test_a_plan_that_somebody_wrote_shows_nothing_and_settles(tmp_path: Pa
         assert "theirs-gpu1-default" not in await world.names(kinds.PersistentVolume)
         claim = await world.get(kinds.PersistentVolumeClaim, "theirs-gpu1", "default")
         assert not claim.deleting, "it would be made and let go for ever"
+
+
+async def test_neither_events_nor_conditions_quote_what_an_address_hides(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await prepared(world, cached=False)
+        await served(world, uri="https://me:pass-1@host/model.gguf?X-Amz-Signature=sig-1")
+        told = [e.raw["message"] for e in (await world.store.list(kinds.Event)).items]
+        assert any("each pod downloads https://***@host/model.gguf" in text for text in told)
+        status = (await the_service(world)).status
+        assert "pass-1" not in f"{told}{status}" and "sig-1" not in f"{told}{status}"
