@@ -180,3 +180,16 @@ def test_rope_in_both_spellings_of_the_config() -> None:
     assert read_config({**base, "rope_theta": 5e5}).rope_theta == 5e5
     new = read_config({**base, "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 7.0}})
     assert (new.rope_theta, new.rope_linear_factor, new.head_dim) == (7.0, 2.0, 16)
+
+
+@pytest.mark.parametrize("header", [
+    b"[1]", b"5", b"null", b'{"a": 5}', b'{"a": []}', b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    b'{"a": {"dtype": "F32", "shape": [-2, -2], "data_offsets": [0, 16]}}',
+    b'{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 4]}}',
+    b'{"a": {"dtype": "F32", "shape": [' + b"1," * 99 + b'1], "data_offsets": [0, 4]}}',
+], ids=range(9))  # fmt: skip
+def test_a_header_that_somebody_garbled_is_damage_and_no_bug(tmp_path: Path, header: bytes) -> None:
+    body = len(header).to_bytes(8, "little") + header + bytes(64)
+    (tmp_path / "model.safetensors").write_bytes(body)
+    with pytest.raises(Damaged, match="download it again"):
+        open_tensors(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from forebay.engines.llama.convert.safetensors import open_tensors
 from forebay.engines.llama.convert.tensors import Planned, materialise, plan_tensors, rope_factors
 from forebay.engines.llama.convert.tokenizer import Vocabulary, read_vocabulary
 from forebay.errors import Absent, Damaged
+from forebay.kit.foreign import parsed
 
 __all__ = ["convert"]
 
@@ -39,7 +39,7 @@ def convert(source: Path, target: Path, *, outtype: str) -> Path:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Absent(f"{path.parent} has no {path.name}") from None
     except ValueError as error:

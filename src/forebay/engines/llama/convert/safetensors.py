@@ -4,9 +4,7 @@ mapped.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.errors import Absent, Damaged, Invalid
+from forebay.kit.foreign import count, parsed
 
 HEADER_MAX = 100_000_000
+RANK_MAX = 8  # weights have four dimensions at most
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 
 
@@ -52,7 +52,7 @@ def _files(folder: Path) -> list[Path]:
             raise Absent(f"{folder} has no *.safetensors")
         return found
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        names = sorted(set(parsed(index.read_bytes())["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError):
         raise Damaged(f"{index} is not a safetensors index: download the model again") from None
     for name in names:
@@ -70,25 +70,31 @@ def _read_header(path: Path) -> dict[str, Tensor]:
         if size < 8 or length > min(HEADER_MAX, size - 8):
             raise Damaged(f"{path} is cut or not a safetensors file: download it again")
         try:
-            header = json.loads(file.read(length))
+            header = parsed(file.read(length))
         except ValueError:
             raise Damaged(f"{path} has an unreadable header: download it again") from None
+    if not isinstance(header, dict):
+        raise Damaged(f"{path} has a header that is no object: download it again")
     header.pop("__metadata__", None)
     return {name: _tensor(path, name, entry, base=8 + length, size=size) for name, entry in header.items()}
 
 
-def _tensor(path: Path, name: str, entry: Mapping[str, object], *, base: int, size: int) -> Tensor:
-    kind = entry.get("dtype")
+def _tensor(path: Path, name: str, entry: object, *, base: int, size: int) -> Tensor:
+    if not isinstance(entry, dict):
+        raise Damaged(f"{path}: the header's entry of {name} is garbled: download it again")
+    kind = str(entry.get("dtype"))
     if kind not in _DTYPES:
         raise Invalid(
             f"{path.name}: {name} is stored as {kind}; {', '.join(_DTYPES)} are supported, or give a "
             f"GGUF file"
         )
     try:
-        shape = tuple(int(part) for part in entry["shape"])  # type: ignore[attr-defined]
-        begin, end = (int(part) for part in entry["data_offsets"])  # type: ignore[attr-defined]
+        shape = tuple(count(part) for part in entry["shape"])
+        begin, end = (count(part) for part in entry["data_offsets"])
+        if len(shape) > RANK_MAX:
+            raise ValueError("too many dimensions")
     except (KeyError, TypeError, ValueError):
         raise Damaged(f"{path}: the header's entry of {name} is garbled: download it again") from None
-    if begin < 0 or base + end > size or end - begin != math.prod(shape) * _DTYPES[str(kind)].itemsize:
+    if base + end > size or end - begin != math.prod(shape) * _DTYPES[kind].itemsize:
         raise Damaged(f"{path}: {name} does not fit into the file: download it again")
-    return Tensor(name, str(kind), shape, path, base + begin)
+    return Tensor(name, kind, shape, path, base + begin)

@@ -13,6 +13,7 @@ from typing import Any
 
 from forebay.engines.llama.convert.config import LlamaConfig
 from forebay.errors import Absent, Damaged, Invalid
+from forebay.kit.foreign import parsed
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 LLAMA3_SPLIT = (
@@ -71,7 +72,7 @@ def _load(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parsed(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise Damaged(f"{path} is not valid JSON ({error}): download it again") from None
     return value if isinstance(value, dict) else None
