@@ -43,6 +43,7 @@ class Lie:
     resize_hides: bool = False  # the ETag stays
     ranges: str = ""  # a 206 that is "multipart", "bare" (no Content-Range), "more" (than asked), "no-total"
     dated: bool = False  # Last-Modified instead of an ETag
+    bare: bool = False  # no ETag: nothing tells versions apart
     extra: int = 0  # bytes after the end of a chunked or close-delimited body
 
 
@@ -268,6 +269,8 @@ class LyingServer:
         more = {"ETag": f'"{self.etag}"'} if status == 200 else {}
         more |= {"Connection": "close"} if self.lie.close_each else {}
         told = {**self.about, **more, **headers}
+        if self.lie.bare:
+            told.pop("ETag", "")
         if self.lie.dated and (etag := told.pop("ETag", "")):
             told["Last-Modified"] = formatdate(zlib.crc32(etag.encode()), usegmt=True)
         return _lines(status, told)

@@ -19,6 +19,7 @@ class Verdict(enum.Enum):
     AGAIN = "wait and ask again"
     ABSENT = "it is not there"
     CHANGED = "another version than before"
+    ALONE = "nothing tells which version it is: only one answer may bring the file"
     WRONG = "this cannot be the file that was listed"
     REFUSED = "asking again will not help"
 
@@ -34,6 +35,8 @@ class Asked:
     ranged: bool
     etag: str = ""  # that earlier answers of the same host carried, "" if none has come
     modified: str = ""  # their Last-Modified, where nothing better tells versions apart
+    joins: bool = False  # bytes of several answers make the file, and no digest decides in the end
+    versions: frozenset[str] = frozenset()  # what `version` was of all answers that brought bytes so far
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,13 @@ class Judged:
     length: int | None = None
     size: int | None = None  # of the whole file, if the answer says so
     wait_s: float | None = None
+
+
+def version(head: Head) -> str:
+    """What tells this version of the file from others, "" if nothing does. A file that was written in the
+    very second of the answer may be written again in it, and keep its date."""
+    modified = head.get("last-modified")
+    return head.etag or (modified if modified != head.get("date") else "")
 
 
 def judge(asked: Asked, head: Head) -> Judged:
@@ -81,6 +91,8 @@ def _body(asked: Asked, head: Head) -> Judged:
     modified = head.get("last-modified")
     if asked.modified and not head.etag and modified and modified != asked.modified:
         return Judged(Verdict.CHANGED, f"it was of {asked.modified[:80]} and is of {modified[:80]}")
+    if asked.joins and not _fits(asked, head):
+        return Judged(Verdict.ALONE, "nothing tells its versions apart (no digest, ETag or date)")
     if head.status == 206:
         return _partial(asked, head)
     if asked.ranged and (asked.start > 0 or head.get("content-range")):
@@ -93,6 +105,12 @@ def _body(asked: Asked, head: Head) -> Judged:
     if asked.ranged and asked.end is not None and asked.size != asked.end:
         return Judged(Verdict.WHOLE, "the range was ignored", length, length)
     return Judged(Verdict.TAKE, "", length, length)
+
+
+def _fits(asked: Asked, head: Head) -> bool:
+    """Whether this answer is known to be of the version of which bytes have come."""
+    told = version(head)
+    return bool(told) and (told in asked.versions or not asked.versions)
 
 
 def _partial(asked: Asked, head: Head) -> Judged:

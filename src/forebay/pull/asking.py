@@ -12,11 +12,12 @@ from typing import NoReturn, Protocol
 from urllib.parse import unquote
 
 from forebay.errors import Absent, Clash, Damaged, Denied, ForebayError, Unavailable
-from forebay.pull.answers import Asked, Judged, Verdict, judge
+from forebay.pull.answers import Asked, Judged, Verdict, judge, version
 from forebay.pull.board import Board
 from forebay.pull.parts import disk_errors
-from forebay.pull.state import Claim, Origin, Route
+from forebay.pull.state import Claim, Origin, Route, Transfer
 from forebay.sources import tokens
+from forebay.sources.file import version_of
 from forebay.sources.types import Listing, RemoteFile
 from forebay.sources.wire.client import AGENT
 from forebay.sources.wire.conn import Conn, Deadlines, Dropped, Trust
@@ -68,10 +69,11 @@ class LocalBody:
 
     seekable = True
 
-    def __init__(self, path: Path, start: int) -> None:
+    def __init__(self, path: Path, start: int, version: str) -> None:
+        """`version` is the one that was listed, "" if any will do."""
         with disk_errors(f"read {path}"):
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._at = start
+        self._path, self._at, self._version = path, start, version
 
     def read_into(self, view: memoryview, moved: Callable[[int], None]) -> int:
         """Fill `view` from the file."""
@@ -83,6 +85,9 @@ class LocalBody:
                 break
             moved(count)
             got, self._at = got + count, self._at + count
+        # Afterwards: who writes to it meanwhile has changed its time before its bytes.
+        if self._version and version_of(os.fstat(self._descriptor)) != self._version:
+            raise Clash(f"{self._path} was changed since it was listed: pull again when it is at rest")
         return got
 
     def rest(self) -> None:
@@ -113,7 +118,7 @@ class Asker:
         route = claim.transfer.routes.get(origin.index) or self.route(origin, claim.transfer.file)
         for _ in range(self._board.settings.redirects_max + 1):
             if isinstance(route.at, Path):
-                return LocalBody(route.at, start)
+                return self._local(claim, route.at, start)
             try:
                 conn, head, judged = self._exchange(claim, origin, route, start)
             except WireError as error:
@@ -134,6 +139,14 @@ class Asker:
         what = f"{claim.transfer.file.path} from {origin.name}"
         self._give_up(claim, origin, f"{what} is redirected in a circle: check the address", Unavailable)
 
+    def _local(self, claim: Claim, path: Path, start: int) -> LocalBody:
+        file = claim.transfer.file
+        listed = "" if claim.transfer.digests.promised else file.etag
+        if listed:
+            with self._board.changed:
+                claim.transfer.etags["file"] = listed
+        return LocalBody(path, start, listed)
+
     def route(self, origin: Origin, file: RemoteFile) -> Route:
         """Where the source says that a file is."""
         request = origin.source.request(self._listing, file)
@@ -149,11 +162,16 @@ class Asker:
         if transfer.size is None and start:
             claim.single = True
         ranged, headers = _wanted(claim, route, start)
-        known, at = transfer.etags, f"{origin.index} {route.at.host}"
-        asked = Asked(start if ranged else 0, claim.end, transfer.size, ranged, known.get(at, ""),
-                      known.get(f"{at} modified", ""))  # fmt: skip
         conn, head = self.ask(route, headers)
-        return conn, head, judge(asked, head)
+        known, at = transfer.etags, f"{origin.index} {route.at.host}"
+        with self._board.changed:  # of two first answers the second one hears of the first
+            joins = not transfer.digests.promised and (ranged or start > 0)
+            asked = Asked(start if ranged else 0, claim.end, transfer.size, ranged, known.get(at, ""),
+                          known.get(f"{at} modified", ""), joins, frozenset(known.values()))  # fmt: skip
+            judged = judge(asked, head)
+            if judged.verdict is Verdict.TAKE and self._board.current(claim):
+                _note_version(transfer, at, head)
+        return conn, head, judged
 
     def ahead(self, claim: Claim, origin: Origin) -> None:
         """Send what `open` will ask for a claim that has not begun, on a connection of its own.
@@ -263,15 +281,9 @@ class Asker:
             raise Clash(f"{file.path} from {origin.name} was changed since it was listed: pull again")
 
     def _accept(self, claim: Claim, origin: Origin, route: Route, head: Head) -> None:
-        assert isinstance(route.at, Where)
         transfer = claim.transfer
         claim.refused = 0
         self._board.origins.welcoming.add(origin.index)
-        at, modified = f"{origin.index} {route.at.host}", head.get("last-modified")
-        if head.etag:
-            transfer.etags[at] = head.etag
-        elif modified and not transfer.digests.promised:  # several servers may date one file differently
-            transfer.etags[f"{at} modified"] = modified
         if is_keyed(head):
             transfer.digests.md5_void = True
         transfer.routes[origin.index] = route
@@ -296,6 +308,11 @@ class Asker:
                 self._renew(claim, origin, judged.why)
                 text = f"{what} was refused ({judged.why}): check the credentials and their rights"
                 self._give_up(claim, origin, text, Denied)
+            case Verdict.ALONE:
+                board.notes.append(f"{what}: {judged.why}; it comes in one stream, from its start each time")
+                if board.alone(claim):
+                    raise Retry(judged.why, wait_s=0.0)
+                raise GiveBack
             case Verdict.CHANGED if not board.origins.is_last(origin):
                 self._give_up(claim, origin, f"{what}: {judged.why}", Damaged)
             case Verdict.CHANGED:
@@ -346,6 +363,16 @@ def is_keyed(head: Head) -> bool:
     """Whether S3 keeps the object under a key of its own: then its ETag is no MD5. Under Amazon's own key
     (AES256, which every object has) it is one."""
     return head.get("x-amz-server-side-encryption").startswith("aws:kms")
+
+
+def _note_version(transfer: Transfer, at: str, head: Head) -> None:
+    """What further answers of the same host must carry too."""
+    if transfer.digests.promised:  # several servers may date one file differently
+        transfer.etags |= {at: head.etag} if head.etag else {}
+    elif told := version(head):
+        transfer.etags[at if head.etag else f"{at} modified"] = told
+    else:
+        transfer.blind = True
 
 
 def _wanted(claim: Claim, route: Route, start: int) -> tuple[bool, dict[str, str]]:

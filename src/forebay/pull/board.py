@@ -10,17 +10,17 @@ import math
 import mmap
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from forebay.errors import Bug, Clash, Damaged, ForebayError, Unavailable
-from forebay.pull import journal
+from forebay.pull import journal, state
 from forebay.pull.blame import Origins
 from forebay.pull.buffers import Buffers
 from forebay.pull.model import Finished, Settings
 from forebay.pull.order import Order
 from forebay.pull.plan import ordered_piece, piece_bytes
-from forebay.pull.state import Batch, Claim, Item, Opening, Origin, Transfer, Work, entry_of, next_piece
+from forebay.pull.state import Batch, Claim, Item, Opening, Origin, Transfer, Work, next_piece
 from forebay.pull.tuner import FAR_S
 
 RESTARTS_MAX = 2
@@ -50,19 +50,13 @@ class Board:
         self._answers, self._shortest_s = 0, math.inf
         self.unjournaled = 0
         self._journal_bytes = max(settings.journal_every_bytes, sum(t.size or 0 for t in transfers) // 100)
-        small = [t for t in transfers if t.size and t.size <= settings.small_bytes]
-        big = [t for t in transfers if not t.size or t.size > settings.small_bytes]
-        if len(small) == 1:
-            small, big = [], [*big, *small]  # nothing to pipeline
-        self.small: deque[Transfer] = deque(small)
-        # The largest first: then the last ones to finish are short.
-        self.waiting: deque[Transfer] = deque(sorted(big, key=lambda t: -(t.size or 1 << 62)))
+        self.small, self.waiting = state.small_and_large(transfers, settings.small_bytes)
         self.busy: deque[Transfer] = deque()  # others are at them
         self.open: list[Transfer] = []
         self.hashable: deque[Transfer] = deque()
         self.verified: deque[Finished | Transfer] = deque()
         self.batches = 0
-        files = min(4, len(big) + -(-len(small) // 64))
+        files = min(4, len(self.waiting) + -(-len(self.small) // 64))
         self.target = max(1, min(settings.connections_max, settings.connections_start or files))
 
     # --- workers ---
@@ -89,7 +83,8 @@ class Board:
     def _pick(self, pace: float) -> Work | None:
         big = bool(self.waiting) or any(next_piece(t, 1) for t in self.open)
         if self.small and self.batches < (max(1, self.target // 4) if big else self._batches_most):
-            return self._batch()
+            self.batches += 1
+            return state.batch_of(self.small, self.settings.block_bytes)
         if self.waiting:
             return Opening(self.waiting.popleft())
         return self._piece(pace) or (Opening(self.busy.popleft()) if self.busy else None)
@@ -99,8 +94,10 @@ class Board:
         for transfer in sorted(self.open, key=lambda t: (t is not at, len(t.active))):
             piece = next_piece(transfer, self._segment(pace))
             if piece is not None:
-                claim = Claim(transfer, *piece, transfer.epoch, transfer.single)
+                claim = Claim(transfer, *piece, transfer.epoch, transfer.single or transfer.blind)
                 transfer.active.append(claim)
+                if claim.single:
+                    self.order.only_prefix(transfer)
                 return claim
         return None
 
@@ -119,15 +116,6 @@ class Board:
     def _batches_most(self) -> int:
         """Near by, four threads keep the cores busy with small files, and more only wait for each other."""
         return self.target if self._far else min(4, self.target)
-
-    def _batch(self) -> Batch:
-        batch: list[Transfer] = []
-        total = 0
-        while self.small and len(batch) < 64 and total < self.settings.block_bytes:
-            batch.append(self.small.popleft())
-            total += batch[-1].size or 0
-        self.batches += 1
-        return Batch(batch)
 
     def _segment(self, pace: float) -> int:
         streams = self.target * (2 if self._far else 1)
@@ -171,11 +159,19 @@ class Board:
             self.left -= 1
             self._wake_all()
 
+    def may_write(self, claim: Claim) -> bool:
+        """Whether its bytes are still wanted. If so, `wrote` must follow."""
+        with self.changed:
+            claim.transfer.writers[claim.epoch] += (wanted := claim.epoch == claim.transfer.epoch)
+            return wanted
+
     def wrote(self, claim: Claim, offset: int, count: int, buffer: mmap.mmap) -> bool:
         """`count` bytes at `offset` are on disk. True if the board keeps the buffer, for its hash."""
         transfer = claim.transfer
         with self.changed:
+            transfer.writers[claim.epoch] -= 1
             if claim.epoch != transfer.epoch:
+                self.changed.notify_all()
                 return False
             transfer.done.add(offset, offset + count)
             claim.start = max(claim.start, offset + count)
@@ -189,8 +185,7 @@ class Board:
 
     @property
     def much_unjournaled(self) -> bool:
-        """Whether a kill now would cost more than a hundredth of the pull: time alone is no measure at
-        gigabytes a second."""
+        """Whether a kill now would cost over a hundredth of the pull: at gigabytes a second that is soon."""
         return self.unjournaled >= self._journal_bytes
 
     def _wake_hasher(self, transfer: Transfer) -> None:
@@ -223,10 +218,24 @@ class Board:
         with self.changed:
             transfer = claim.transfer
             transfer.single = True
-            alone = transfer.active == [claim] and claim.epoch == transfer.epoch
+            mine = transfer.active == [claim] and claim.epoch == transfer.epoch
+            alone = mine and claim.start == transfer.done.end_from(0)
             if alone:
+                self.order.only_prefix(transfer)
                 claim.single, claim.end = True, transfer.size
             return alone
+
+    def alone(self, claim: Claim) -> bool:
+        """Nothing tells the file's versions apart: forget what came, this claim brings all of it in one
+        answer. False if another one has to."""
+        with self.changed:
+            claim.transfer.blind = True
+            if claim.epoch != claim.transfer.epoch:
+                return False
+            self._forget(claim.transfer)
+            if free := not claim.transfer.is_haunted:
+                claim.begin_again()
+            return free
 
     def start_over(self, transfer: Transfer, epoch: int, why: str) -> None:
         """Forget what has come of a file: it changed, or the disk lost it. Raises Clash when that happens too
@@ -336,11 +345,6 @@ class Board:
             self.notes.append(f"{transfer.file.path} from {names} did not match ({why}); fetched again")
             transfer.hashing = False
 
-    def named(self, transfer: Transfer, guilty: Iterable[tuple[str, int, int]]) -> None:
-        """Who sent what was wrong in the copy before this one."""
-        with self.changed:
-            self.origins.name(transfer, guilty)
-
     def next_commit(self) -> list[Finished | Transfer]:
         """All that is verified by now; empty when the pull is over."""
         with self.changed:
@@ -385,13 +389,8 @@ class Board:
     def journals(self) -> list[tuple[Path, journal.Entry]]:
         """What has changed since the last call, as journal entries."""
         with self.changed:
-            out = []
             self.unjournaled = 0
-            for transfer in self.open:
-                if transfer.dirty and transfer.started:
-                    transfer.dirty = False
-                    out.append((transfer.journal, entry_of(transfer)))
-            return out
+            return [(t.journal, state.entry_of(t)) for t in self.open if t.dirty and t.started]
 
     def bytes_done(self) -> int:
         """Bytes on disk of files that this pull has not published."""

@@ -15,6 +15,7 @@ from forebay.pull.blame import differing
 from forebay.pull.board import Board
 from forebay.pull.buffers import block
 from forebay.pull.clockwork import Watch
+from forebay.pull.digests import Digests
 from forebay.pull.model import Finished
 from forebay.pull.parts import Part, disk_errors
 from forebay.pull.state import Item, Transfer
@@ -47,12 +48,13 @@ class Hasher:
             self._board.fail(error)
 
     def _work(self, transfer: Transfer) -> None:
-        epoch = transfer.epoch
+        # In this order: when the file starts over meanwhile, the new digests get nothing of the old bytes.
+        epoch, digests = transfer.epoch, transfer.digests
         while (item := self._board.next_item(transfer, epoch)) is not None:
-            if not self._feed(transfer, item):
+            if not self._feed(transfer, item, digests):
                 break
             end = item.offset + item.count
-            digest = transfer.digests.sha256
+            digest = digests.sha256
             if end == transfer.expect[0] and digest != transfer.expect[1] and transfer.expect[1]:
                 self._board.start_over(transfer, epoch, "the disk does not hold what was received")
                 break
@@ -61,11 +63,11 @@ class Hasher:
         if self._board.hasher_leaves(transfer, epoch):
             self._judge(transfer)
 
-    def _feed(self, transfer: Transfer, item: Item) -> bool:
+    def _feed(self, transfer: Transfer, item: Item, digests: Digests) -> bool:
         """Hash the item; False if the pull ended before all of it was read."""
         if item.buffer is not None:
             with self.watch.phase("hash"):
-                self._hash(transfer, item.buffer, item.count)
+                self._hash(digests, item.buffer, item.count)
             self._board.buffers.give(item.buffer)
             return True
         assert transfer.part is not None
@@ -78,12 +80,12 @@ class Hasher:
                 raise OSError(5, "a part is shorter than what was written to it")
             got = min(got, end - offset)
             with self.watch.phase("hash"):
-                transfer.digests.update(own[:got])
+                digests.update(own[:got])
             offset += got
             self.read_back += got
         return offset == end
 
-    def _hash(self, transfer: Transfer, buffer: mmap.mmap, count: int) -> None:
+    def _hash(self, digests: Digests, buffer: mmap.mmap, count: int) -> None:
         """Hash a block by way of a small copy that stays in the core's cache.
 
         SHA-256 straight from a pool that is larger than the cache waits for memory at each page: 0.95 GB/s
@@ -94,13 +96,15 @@ class Hasher:
         for start in range(0, count, HOT_BYTES):
             size = min(HOT_BYTES, count - start)
             ctypes.memmove(self._own, first + start, size)
-            transfer.digests.update(own[:size])
+            digests.update(own[:size])
 
     def _judge(self, transfer: Transfer) -> None:
         why = transfer.digests.difference()
         if not why:
             if transfer.evidence is not None:
-                self._board.named(transfer, differing(transfer.evidence, transfer.path))
+                guilty = differing(transfer.evidence, transfer.path)
+                with self._board.changed:
+                    self._board.origins.name(transfer, guilty)
             failpoint("pull.file.verified")
             self._board.good(transfer)
             return

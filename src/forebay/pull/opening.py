@@ -42,7 +42,8 @@ def _open(transfer: Transfer, *, direct: bool) -> None:
     entry = journal.load(transfer.journal, transfer.identity)
     transfer.part = Part(transfer.path, direct=direct)
     transfer.digests = Digests(transfer.file, transfer.size)
-    if entry is None:
+    # Without a digest, ETag or date of what came nobody can tell whether the rest is of the same version.
+    if entry is None or not (transfer.digests.promised or entry.etags):
         with disk_errors(f"clear {transfer.path}"), transfer.path.open("r+b") as part:
             part.truncate(0)
         return

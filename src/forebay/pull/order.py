@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 
 from forebay.pull.buffers import Buffers
+from forebay.pull.plan import Ranges
 from forebay.pull.state import Item, Transfer
 
 
@@ -52,6 +53,12 @@ class Order:
                 count = min([end, *transfer.early]) - at
                 transfer.queue.append(Item(at, count, None))
             transfer.tail = at + count
+
+    def only_prefix(self, transfer: Transfer) -> None:
+        """One stream brings all that is not in turn yet, and writes over what came early: what is hashed must
+        be what is on disk in the end."""
+        self._drop(transfer, 0, 1 << 62)
+        transfer.done = Ranges([(0, transfer.done.end_from(0))])
 
     def forget(self, transfer: Transfer) -> None:
         """The file starts over: its buffers are free."""

@@ -4,7 +4,8 @@ hashed."""
 from __future__ import annotations
 
 import mmap
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,7 +67,9 @@ class Transfer:
     expect: tuple[int, str] = (0, "")  # what the journal said the prefix hashes to
     hashing: bool = False
     single: bool = False  # ranges do not work here
+    blind: bool = False  # nothing tells versions apart: one answer brings the file, or it begins again
     epoch: int = 0  # grows when the file starts over
+    writers: Counter[int] = field(default_factory=Counter)  # epoch: blocks being written
     restarts: int = 0
     resumed: int = 0
     started: bool = False
@@ -85,6 +88,11 @@ class Transfer:
         """Whether all is hashed and nobody writes any more: a single stream may write over what was there."""
         hashed = self.size is not None and self.cursor >= self.size
         return hashed and self.started and not self.active
+
+    @property
+    def is_haunted(self) -> bool:
+        """Whether bytes from before it started over are still being written: they must not be the last."""
+        return any(count > 0 for epoch, count in self.writers.items() if epoch != self.epoch)
 
     @property
     def journal(self) -> Path:
@@ -125,6 +133,11 @@ class Claim:
     single: bool
     refused: int = 0  # answers 401 and 403 since one was accepted
 
+    def begin_again(self) -> None:
+        """Be the one stream that brings all of a file which has been forgotten."""
+        self.start, self.end, self.epoch, self.single = 0, self.transfer.size, self.transfer.epoch, True
+        self.transfer.active = [self]
+
 
 @dataclass
 class Opening:
@@ -145,9 +158,9 @@ Work = Claim | Opening | Batch
 
 def next_piece(transfer: Transfer, most: int) -> tuple[int, int | None] | None:
     """What another worker could fetch of a file now: (start, end; None for its end), or None."""
-    if not transfer.started:
+    if not transfer.started or transfer.is_haunted:
         return None
-    if transfer.size is None or transfer.single:
+    if transfer.size is None or transfer.single or transfer.blind:
         if transfer.active:
             return None
         holes = list(transfer.done.holes(1 << 62 if transfer.size is None else transfer.size))
@@ -160,8 +173,31 @@ def next_piece(transfer: Transfer, most: int) -> tuple[int, int | None] | None:
     return next_segment(taken, transfer.size, most)
 
 
+def small_and_large(
+    transfers: Sequence[Transfer], small_bytes: int
+) -> tuple[deque[Transfer], deque[Transfer]]:
+    """Which files are pipelined, and which are fetched in pieces: the largest first, then the last ones to
+    finish are short."""
+    small = [t for t in transfers if t.size and t.size <= small_bytes]
+    large = [t for t in transfers if not t.size or t.size > small_bytes]
+    if len(small) == 1:
+        small, large = [], [*large, *small]  # nothing to pipeline
+    return deque(small), deque(sorted(large, key=lambda t: -(t.size or 1 << 62)))
+
+
+def batch_of(small: deque[Transfer], bytes_max: int) -> Batch:
+    """The next small files, so many that one connection is worth while."""
+    batch: list[Transfer] = []
+    total = 0
+    while small and len(batch) < 64 and total < bytes_max:
+        batch.append(small.popleft())
+        total += batch[-1].size or 0
+    return Batch(batch)
+
+
 def entry_of(transfer: Transfer) -> journal.Entry:
-    """The journal entry for a file as it is now."""
+    """The journal entry for a file as it is now: it need not be written again until more has come."""
+    transfer.dirty = False
     done, senders = Ranges(transfer.done), tuple(sorted(transfer.senders))
     return journal.Entry(transfer.identity, done, *transfer.prefix, dict(transfer.etags), senders,
                          journal.boot_id())  # fmt: skip

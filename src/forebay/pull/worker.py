@@ -175,6 +175,7 @@ class Worker:
         origin = self.shared.board.origin(transfer)
         if origin is None:
             raise Unavailable(f"nobody is left to ask for {transfer.file.path}: pull again later")
+        self._alone_if_blind(piece)
         before = piece.claim.start + piece.filled
         try:
             self._slot(origin)
@@ -186,9 +187,18 @@ class Worker:
             # ever. Who drops each connection after a little more than that still comes to the file's end.
             kept = piece.claim.start + piece.filled - before
             least = min(PROGRESS_BYTES, self.shared.board.settings.block_bytes)
-            if kept >= least and not isinstance(error, Stalled):
+            if kept >= least and not isinstance(error, Stalled) and not transfer.blind:
                 piece.attempts = 0
             self._after_trouble(piece, origin, error, kept)
+
+    def _alone_if_blind(self, piece: _Piece) -> None:
+        """What several answers brought of a file whose versions nobody can tell apart may be a mixture."""
+        claim = piece.claim
+        if not claim.transfer.blind or (claim.single and claim.start + piece.filled == 0):
+            return
+        if not self.shared.board.alone(claim):
+            raise GiveBack
+        piece.first, piece.filled, piece.began = 0, 0, time.monotonic()
 
     def _after_trouble(self, piece: _Piece, origin: Origin, error: Exception, kept: int) -> None:
         board, settings = self.shared.board, self.shared.board.settings
@@ -202,7 +212,7 @@ class Worker:
             if not board.avoid(piece.claim.transfer, origin, str(error)):
                 times = f"{piece.attempts} times in a row"
                 why = redacted(str(error)).rstrip(".")
-                text = f"{what} failed {times}: {why}; what came is kept, pull again to go on"
+                text = f"{what} failed {times}: {why}; {_outlook(piece.claim.transfer)}"
                 raise Unavailable(text, retry_after_s=wait) from error
             piece.attempts = 0
             return
@@ -318,6 +328,8 @@ class Worker:
     def _flush(self, piece: _Piece, view: memoryview) -> None:
         claim, transfer = piece.claim, piece.claim.transfer
         assert transfer.part is not None and piece.buffer is not None
+        if not self.shared.board.may_write(claim):
+            raise GiveBack
         with self.watch.phase("disk"):
             transfer.part.write(claim.start, view[: piece.filled])
         buffer, count = piece.buffer, piece.filled
@@ -339,3 +351,11 @@ class Worker:
         while size > most and size > 256 * 1024:
             size //= 2
         return size
+
+
+def _outlook(transfer: Transfer) -> str:
+    if transfer.blind:
+        return (
+            "it began anew each time, as its server tells no digest, ETag or date: pull again when it is well"
+        )
+    return "what came is kept, pull again to go on"

@@ -84,4 +84,9 @@ def _raise(error: OSError) -> None:
 
 def _remote(path: Path, relative: str) -> RemoteFile:
     stat = path.stat()
-    return RemoteFile(relative, stat.st_size, etag=f"{stat.st_mtime_ns:x}-{stat.st_ino:x}", locator=str(path))
+    return RemoteFile(relative, stat.st_size, etag=version_of(stat), locator=str(path))
+
+
+def version_of(stat: os.stat_result) -> str:
+    """What tells a file's versions apart, as far as its file system does."""
+    return f"{stat.st_mtime_ns:x}-{stat.st_ino:x}"

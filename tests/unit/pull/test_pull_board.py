@@ -1,13 +1,18 @@
-"""What a pull's plan costs before the first byte."""
+"""What a pull's plan costs before the first byte, and files that start over while someone is at them."""
 
 from __future__ import annotations
 
 import time
+from hashlib import sha256
 from pathlib import Path
 
 from forebay.pull.board import Board
+from forebay.pull.buffers import block
+from forebay.pull.digests import Digests
+from forebay.pull.hashing import HOT_BYTES, Hasher
 from forebay.pull.model import Settings
 from forebay.pull.opening import transfers
+from forebay.pull.state import Claim, Item, Transfer
 from forebay.sources.types import Listing, RemoteFile
 
 
@@ -22,3 +27,40 @@ def test_many_small_files_beside_a_large_one_are_sorted_at_once() -> None:
     assert time.process_time() - began < 0.5
     assert len(board.small) == 6000
     assert [t.file.path for t in board.waiting] == ["of-any-size", "empty", "w.bin"]
+
+
+def one_file() -> tuple[Board, Transfer]:
+    file = RemoteFile("w.bin", 4 * HOT_BYTES)
+    (transfer,) = transfers(Listing("https://h/w.bin", "r", (file,)), [file], Path("parts"))
+    board = Board([transfer], [], Settings(connections_start=2))
+    board.waiting.clear()
+    board.opened(transfer)
+    return board, transfer
+
+
+def test_the_digest_of_a_file_that_starts_over_holds_nothing_of_before() -> None:
+    """Else it would be observed wrong, and published under another content's name."""
+    board, transfer = one_file()
+
+    class Interrupted(Digests):
+        def update(self, view: memoryview) -> None:
+            super().update(view)
+            if not transfer.epoch:
+                board.start_over(transfer, 0, "it changed")
+
+    transfer.digests = Interrupted(transfer.file, transfer.size)
+    transfer.queue.append(Item(0, 2 * HOT_BYTES, block(2 * HOT_BYTES)))
+    transfer.hashing = True
+    Hasher(board, Path("damaged"))._work(transfer)
+    assert transfer.epoch == 1 and transfer.digests.sha256 == sha256().hexdigest()
+
+
+def test_while_old_bytes_are_written_nobody_fetches_new_ones() -> None:
+    board, transfer = one_file()
+    old = board.claim(0, 0.0)
+    assert isinstance(old, Claim) and board.may_write(old)
+    board.start_over(transfer, 0, "it changed")
+    assert not board.wanting and not board.alone(old)
+    board.wrote(old, 0, 4096, block(4096))
+    assert isinstance(board.claim(0, 0.0), Claim) and not board.may_write(old)
+    assert transfer.done.total == 0

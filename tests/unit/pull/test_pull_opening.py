@@ -18,12 +18,12 @@ CAME = Ranges([(0, 4096), (8192, 12288)])
 
 
 def reopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, boots: tuple[str, str], sha256: str = "",
-             on_disk: int = len(BODY)) -> Transfer:  # fmt: skip
+             on_disk: int = len(BODY), etags: tuple[str, ...] = ("e",)) -> Transfer:  # fmt: skip
     """A part left under the first run of the kernel and opened under the second."""
     file = RemoteFile("model.bin", len(BODY), sha256=sha256, etag="e")
     (transfer,) = transfers(Listing("https://h/model.bin", "r", (file,)), [file], tmp_path)
     transfer.path.write_bytes(BODY[:on_disk])
-    entry = journal.Entry(transfer.identity, CAME, 4096, "d" * 64, boot=boots[0])
+    entry = journal.Entry(transfer.identity, CAME, 4096, "d" * 64, dict.fromkeys(etags, "e"), boot=boots[0])
     journal.save(transfer.journal, entry)
     monkeypatch.setattr(journal, "boot_id", lambda: boots[1])
     assert open_transfer(transfer, direct=False, have=lambda _: False) == "open"
@@ -45,6 +45,13 @@ def test_after_another_start_of_the_machine_only_the_hashed_prefix_is_kept(tmp_p
 
 def test_where_nobody_names_the_kernel_s_run_it_counts_as_another(tmp_path, monkeypatch):
     assert reopened(tmp_path, monkeypatch, boots=("", "")).done == Ranges([(0, 4096)])
+
+
+def test_without_digest_etag_and_date_nothing_is_kept(tmp_path, monkeypatch):
+    """Nobody can tell whether the rest is of the same version."""
+    kept = reopened(tmp_path, monkeypatch, boots=("b1", "b1"), etags=())
+    assert kept.done.total == 0 and kept.expect == (0, "") and kept.path.stat().st_size == 0
+    assert reopened(tmp_path, monkeypatch, boots=("b1", "b1"), sha256="a" * 64, etags=()).done == CAME
 
 
 def test_with_a_promised_digest_all_is_kept_whoever_ran(tmp_path, monkeypatch):
