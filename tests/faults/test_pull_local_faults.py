@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import resource
 import signal
 import socket
 import ssl
@@ -59,7 +60,20 @@ def test_a_full_disk_is_exhausted_and_nothing_is_published(tmp_path: Path, room:
         assert not (tmp_path / "out" / "model.bin").exists()
         report = pull_to(server.url, tmp_path / "out", env={}, settings=Settings())
     assert (tmp_path / "out" / "model.bin").read_bytes() == BODY
-    assert report.bytes_resumed >= 0
+    assert ("what came is kept" in child.stderr) == (report.bytes_resumed > 0)
+
+
+def test_on_a_full_disk_it_is_said_that_bytes_are_kept_where_they_are(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with LyingServer(BODY) as server:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+            with pytest.raises(Exhausted, match=r"quota; what came is kept$"):
+                folder.pull(server.url, settings=quick(connections_start=1, connections_max=1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert folder.pull(server.url).bytes_resumed > 0
 
 
 def test_a_folder_that_cannot_be_written_is_denied(tmp_path: Path) -> None:

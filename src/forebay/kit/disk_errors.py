@@ -10,9 +10,7 @@ from forebay.errors import Denied, Exhausted, ForebayError, Unavailable
 def disk_error(what: str, error: OSError) -> ForebayError:
     """The error of ours for an error of the disk; `what` was tried ("write x")."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return Exhausted(
-            f"no room to {what} ({error.strerror}): free space or raise the quota; what came is kept"
-        )
+        return Exhausted(f"no room to {what} ({error.strerror}): free space or raise the quota")
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return Denied(
             f"not allowed to {what} ({error.strerror}): check the mount and the owner of the folder"

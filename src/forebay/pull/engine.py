@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from forebay.errors import Bug, Invalid
+from forebay.errors import Bug, Exhausted, Invalid
 from forebay.pull import journal
 from forebay.pull.board import Board
 from forebay.pull.clockwork import Ledger, cpu_s, pace_of
@@ -81,7 +81,7 @@ class _Pull:
         report = self._report()
         self._hooks.on_report(report)
         if self._board.error is not None:
-            raise self._board.error
+            raise self._told(self._board.error)
         if self._board.left:
             raise Bug(f"{self._board.left} files are left, but nobody works on them")
         self._hooks.on_progress(self._progress("done"))
@@ -188,6 +188,16 @@ class _Pull:
     def _write_journals(self) -> None:
         for path, entry in self._board.journals():
             journal.save(path, entry)
+
+    def _told(self, error: BaseException) -> BaseException:
+        """The error, with what a person whose disk is full asks next. On such a disk only what the journals
+        hold was kept."""
+        entries = (journal.load(t.journal, t.identity) for t in self._transfers)
+        if isinstance(error, Exhausted) and (
+            self._committer.files or any(e and e.done.total for e in entries)
+        ):
+            return Exhausted(f"{error.message}; what came is kept").with_traceback(error.__traceback__)
+        return error
 
     def _moved(self) -> int:
         return sum(sum(w.moved.values()) for w in self._workers)
