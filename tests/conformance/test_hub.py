@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from forebay.engines.fileserver import FileServer, Reply, Request
 from forebay.engines.hub import Hub, HubSettings
+from forebay.engines.hubfiles import HubFiles
 from forebay.errors import Absent, Denied, ForebayError, Unavailable
 from forebay.pull import Settings, pull_to
 from forebay.sources.settings import wanted
@@ -160,3 +161,19 @@ def test_what_the_hub_says_of_an_error_in_words(
     assert "sesame" not in caught.value.message
     wait = {"RateLimit": 56.0, "Retry-After": float(headers.get("Retry-After", 0))}
     assert caught.value.retry_after_s == next((s for name, s in wait.items() if name in headers), None)
+
+
+def test_a_file_of_a_listed_commit_is_found_without_looking_at_the_others(tmp_path: Path) -> None:
+    """With 200 files each request cost 7 ms, as all of them were looked at."""
+    write_tree(tmp_path / "acme" / "tiny", {"a.json": b"a", "b.json": b"b"})
+    files = HubFiles(tmp_path, 1 << 20)
+    tree = files.tree("acme/tiny")
+    assert files.tree("acme/tiny") is tree
+    (tmp_path / "acme" / "tiny" / "b.json").write_bytes(b"other")
+    assert files.at("acme/tiny", tree.commit, "a.json") == tree.entries["a.json"]
+    assert files.at("acme/tiny", tree.commit, "b.json") is None
+    assert files.at("acme/tiny", tree.commit, "../tiny/a.json") is None
+    changed = files.tree("acme/tiny")
+    assert changed.commit != tree.commit and files.at("acme/tiny", tree.commit, "a.json") is None
+    (tmp_path / "acme" / "tiny" / "a.json").unlink()
+    assert files.at("acme/tiny", changed.commit, "a.json") is None

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forebay.engines.hub import Hub, HubSettings, _Entry
+from forebay.engines.hub import Hub, HubSettings
+from forebay.engines.hubfiles import Entry
 
 PIECE = 128 * 1024
 
@@ -46,7 +47,7 @@ class SlyHub(Hub):
             self._front.shutdown(socket.SHUT_RDWR)
         self._front.close()
 
-    def _address(self, name: str, entry: _Entry) -> str:
+    def _address(self, name: str, entry: Entry) -> str:
         ours = self._front.getsockname()[1]
         return super()._address(name, entry).replace(f":{self.server.port}/", f":{ours}/", 1)
 

@@ -15,7 +15,6 @@ out by sendfile from threads. `GET /_hub/requests` tells what was asked, for tes
 from __future__ import annotations
 
 import argparse
-import hashlib
 import hmac
 import json
 import os
@@ -28,9 +27,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from forebay.engines.fileserver import FileBody, FileServer, Reply, Request
+from forebay.engines.hubfiles import Entry, HubFiles
 from forebay.errors import Absent
-
-LFS_SUFFIXES = (".safetensors", ".gguf", ".bin", ".onnx", ".pt")
 
 
 @dataclass
@@ -53,14 +51,6 @@ class HubSettings:
     address_life_s: float = 3600.0
 
 
-@dataclass(frozen=True)
-class _Entry:
-    path: str
-    size: int
-    git: str  # the blob id: of the content, or of the pointer for large files
-    sha256: str  # "" for small files
-
-
 class Hub:
     """The hub's answers; `server` moves the bytes. `requests` is the log of (method, path, status, bytes
     sent)."""
@@ -74,9 +64,8 @@ class Hub:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.settings = settings
-        self._digests: dict[tuple[str, int, int], tuple[str, str]] = {}
+        self._files = HubFiles(settings.folder, settings.lfs_bytes)
         self._key = secrets.token_bytes(16)
-        self._lock = threading.Lock()
         self.server = FileServer(self.answer, host=host, port=port, tls=tls)
 
     @property
@@ -125,8 +114,8 @@ class Hub:
         at = self._at(name, revision)
         if at is None:
             return _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        entries = self._entries(at)
-        commit = _commit(entries)
+        tree = self._files.tree(at)
+        entries, commit = list(tree.entries.values()), tree.commit
         if what == "tree":
             return self._tree(request, name, entries, commit)
         if what == "paths-info":
@@ -137,7 +126,7 @@ class Hub:
                 "siblings": siblings, "tags": [], "downloads": 0, "likes": 0}  # fmt: skip
         return Reply.json(200, body)
 
-    def _tree(self, request: Request, name: str, entries: list[_Entry], commit: str) -> Reply:
+    def _tree(self, request: Request, name: str, entries: list[Entry], commit: str) -> Reply:
         query = parse_qs(urlsplit(request.target).query)
         start = int(query.get("cursor", ["0"])[0])
         page = self.settings.page
@@ -152,12 +141,14 @@ class Hub:
         refusal = self._refusal(request, repo, f"/{{}}/resolve/{quote(revision, safe='')}/{quote(path)}")
         if refusal is not None:
             return refusal
-        name = self._at(self._named(repo), revision)
-        if name is None:
-            return _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        entries = self._entries(name)
-        commit = _commit(entries)
-        entry = next((e for e in entries if e.path == path), None)
+        name, commit = self._named(repo), revision
+        entry = self._files.at(name, commit, path)
+        if entry is None:
+            at = self._at(name, revision)
+            if at is None:
+                return _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            name, tree = at, self._files.tree(at)
+            entry, commit = tree.entries.get(path), tree.commit
         if entry is None:
             return _error(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": commit})
         headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
@@ -167,7 +158,7 @@ class Hub:
         headers["Location"] = self._address(name, entry)
         return Reply(302, headers)
 
-    def _address(self, name: str, entry: _Entry) -> str:
+    def _address(self, name: str, entry: Entry) -> str:
         until = int(self.server.now() + self.settings.address_life_s)
         path = f"/_cdn/{name}/{quote(entry.path)}"
         base = f"{self.server.scheme}://{self.settings.cdn_host}:{self.server.port}{path}"
@@ -187,12 +178,14 @@ class Hub:
             return Reply.json(400, {"error": "a credential followed the redirect"})
         owner, name, file = path.removeprefix("/_cdn/").split("/", 2)
         full = self._folder(f"{owner}/{name}") / file
-        return Reply(200, {"ETag": f'"{self._digest(full)[1]}"', "Accept-Ranges": "bytes"}, FileBody(full))
+        return Reply(
+            200, {"ETag": f'"{self._files.digest(full)[1]}"', "Accept-Ranges": "bytes"}, FileBody(full)
+        )
 
     def _at(self, name: str, revision: str) -> str | None:
         """The repository whose files a revision of `name` means."""
         refs = {"main": name} | {ref: of for (repo, ref), of in self.settings.refs.items() if repo == name}
-        commits = (of for of in refs.values() if _commit(self._entries(of)) == revision)
+        commits = (of for of in refs.values() if self._files.tree(of).commit == revision)
         return refs.get(revision) or next(commits, None)
 
     def _refusal(self, request: Request, repo: str, again: str, *, files: bool = True) -> Reply | None:
@@ -223,49 +216,12 @@ class Hub:
     def _folder(self, name: str) -> Path:
         return self.settings.folder / name
 
-    def _entries(self, name: str) -> list[_Entry]:
-        root = self._folder(name)
-        files = sorted(p for p in root.rglob("*") if p.is_file())
-        return [self._entry(p, p.relative_to(root).as_posix()) for p in files]
-
-    def _entry(self, path: Path, relative: str) -> _Entry:
-        size = path.stat().st_size
-        git, sha256 = self._digest(path)
-        if size < self.settings.lfs_bytes and not relative.endswith(LFS_SUFFIXES):
-            return _Entry(relative, size, git, "")
-        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
-        return _Entry(relative, size, _git(pointer), sha256)
-
-    def _digest(self, path: Path) -> tuple[str, str]:
-        """(git blob id, sha256) of a file, computed once per version."""
-        stat = path.stat()
-        key = (str(path), stat.st_size, stat.st_mtime_ns)
-        with self._lock:
-            if key not in self._digests:
-                sha1 = hashlib.sha1(b"blob %d\0" % stat.st_size, usedforsecurity=False)
-                sha256 = hashlib.sha256()
-                with open(path, "rb") as body:
-                    while piece := body.read(1 << 20):
-                        sha1.update(piece)
-                        sha256.update(piece)
-                self._digests[key] = (sha1.hexdigest(), sha256.hexdigest())
-            return self._digests[key]
-
 
 def _folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
 
 
-def _git(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-def _commit(entries: list[_Entry]) -> str:
-    facts = "\n".join(f"{e.path} {e.size} {e.git}" for e in entries)
-    return hashlib.sha1(facts.encode(), usedforsecurity=False).hexdigest()
-
-
-def _item(entry: _Entry) -> dict[str, object]:
+def _item(entry: Entry) -> dict[str, object]:
     item: dict[str, object] = {"type": "file", "oid": entry.git, "size": entry.size, "path": entry.path}
     if entry.sha256:
         item["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": 134}
