@@ -10,7 +10,7 @@ import math
 import mmap
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from forebay.errors import Bug, Clash, Damaged, ForebayError, Unavailable
@@ -22,6 +22,7 @@ from forebay.pull.order import Order
 from forebay.pull.plan import ordered_piece, piece_bytes
 from forebay.pull.state import Batch, Claim, Item, Opening, Origin, Transfer, Work, next_piece
 from forebay.pull.tuner import FAR_S
+from forebay.sources.types import RemoteFile
 
 RESTARTS_MAX = 2
 
@@ -29,7 +30,8 @@ RESTARTS_MAX = 2
 class Board:
     """See the module. `target` is how many workers may be at work."""
 
-    def __init__(self, transfers: Sequence[Transfer], origins: Sequence[Origin], settings: Settings) -> None:
+    def __init__(self, wanted: Sequence[RemoteFile], make: Callable[[RemoteFile], Transfer],
+                 origins: Sequence[Origin], settings: Settings) -> None:  # fmt: skip
         lock = threading.RLock()
         # One lock; who waits for what is woken for that alone: workers, hashers, the committer, the engine.
         self.changed, self._to_hash = threading.Condition(lock), threading.Condition(lock)
@@ -41,16 +43,18 @@ class Board:
         self.stopped = False
         self.notes: list[str] = []
         self.origins = Origins(tuple(origins), self.notes)
-        self.left = len(transfers)
-        self.bytes_resumed = 0
+        self.left = len(wanted)
+        self.bytes_resumed = self.retries = 0
         self.had: list[Transfer] = []  # which someone else has finished meanwhile
-        self.retries = 0
         self.asked_slower = False
         self.round_trip_s = 0.0  # the shortest of some answers; 0: not known yet
         self._answers, self._shortest_s = 0, math.inf
         self.unjournaled = 0
-        self._journal_bytes = max(settings.journal_every_bytes, sum(t.size or 0 for t in transfers) // 100)
-        self.small, self.waiting = state.small_and_large(transfers, settings.small_bytes)
+        self._journal_bytes = max(settings.journal_every_bytes, sum(f.size or 0 for f in wanted) // 100)
+        small, large = state.small_and_large(wanted, settings.small_bytes)
+        self._make, self.small = make, deque(small)
+        self.waiting = deque(map(make, large))
+        self.known = list(self.waiting)  # all that may have a part
         self.busy: deque[Transfer] = deque()  # others are at them
         self.open: list[Transfer] = []
         self.hashable: deque[Transfer] = deque()
@@ -84,7 +88,7 @@ class Board:
         big = bool(self.waiting) or any(next_piece(t, 1) for t in self.open)
         if self.small and self.batches < (max(1, self.target // 4) if big else self._batches_most):
             self.batches += 1
-            return state.batch_of(self.small, self.settings.block_bytes)
+            return state.batch_of(self.small, self._make, self.settings.block_bytes)
         if self.waiting:
             return Opening(self.waiting.popleft())
         return self._piece(pace) or (Opening(self.busy.popleft()) if self.busy else None)
@@ -295,9 +299,7 @@ class Board:
         with self.changed:
             if epoch != transfer.epoch:
                 return False
-            transfer.cursor = end
-            transfer.prefix = (end, digest)
-            transfer.dirty = True
+            transfer.cursor, transfer.prefix, transfer.dirty = end, (end, digest), True
             return True
 
     def hasher_leaves(self, transfer: Transfer, epoch: int) -> bool:
@@ -329,6 +331,7 @@ class Board:
         with self.changed:
             self.batches -= 1
             self.waiting.extend(left)
+            self.known.extend(left)
             self.changed.notify_all()
 
     def bad(self, transfer: Transfer, why: str, aside: Path) -> None:
@@ -352,10 +355,7 @@ class Board:
                 self._to_commit.wait(0.5)
             if self.error is not None:
                 return []
-            batch = list(self.verified)[:512]
-            for _ in batch:
-                self.verified.popleft()
-            return batch
+            return [self.verified.popleft() for _ in range(min(512, len(self.verified)))]
 
     def published(self, count: int) -> None:
         """So many files have their names."""

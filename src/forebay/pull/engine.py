@@ -11,6 +11,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from forebay.errors import Bug, Exhausted, Invalid
@@ -19,7 +20,7 @@ from forebay.pull.board import Board
 from forebay.pull.clockwork import Ledger, cpu_s, pace_of
 from forebay.pull.hashing import Committer, Hasher
 from forebay.pull.model import Hooks, Plan, Progress, Report, Settings
-from forebay.pull.opening import transfers
+from forebay.pull.opening import transfer_of
 from forebay.pull.parts import disk_errors
 from forebay.pull.state import Origin
 from forebay.pull.steer import Steering
@@ -55,8 +56,8 @@ class _Pull:
             plan.parts.mkdir(parents=True, exist_ok=True)
         self._wanted = [f for f in plan.listing.files if not hooks.have(f)]
         origins = [Origin(s, _name(s, i), i) for i, s in enumerate(plan.origins)]
-        self._transfers = transfers(plan.listing, self._wanted, plan.parts)
-        self._board = Board(self._transfers, origins, settings)
+        make = partial(transfer_of, plan.listing, plan.parts)
+        self._board = Board(self._wanted, make, origins, settings)
         self._folder = SmallFolder(plan.parts)
         self._shared = Shared(
             self._board, plan.listing, hooks.limits, hooks.stop, env, hooks.have, settings.direct_io,
@@ -180,7 +181,9 @@ class _Pull:
                         worker.abort()
         self._write_journals()
         self._board.buffers.close()
-        for transfer in self._transfers:  # a lock that stays would keep the next pull of this process waiting
+        for (
+            transfer
+        ) in self._board.known:  # a lock that stays would keep the next pull of this process waiting
             if transfer.part is not None:
                 transfer.part.close()
             transfer.lock.release()
@@ -192,7 +195,7 @@ class _Pull:
     def _told(self, error: BaseException) -> BaseException:
         """The error, with what a person whose disk is full asks next. On such a disk only what the journals
         hold was kept."""
-        entries = (journal.load(t.journal, t.identity) for t in self._transfers)
+        entries = (journal.load(t.journal, t.identity) for t in self._board.known)
         if isinstance(error, Exhausted) and (
             self._committer.files or any(e and e.done.total for e in entries)
         ):

@@ -15,15 +15,16 @@ from forebay.sources.types import Listing, RemoteFile
 
 
 def transfers(listing: Listing, files: Sequence[RemoteFile], parts: Path) -> list[Transfer]:
-    """One transfer per file; files of one content become one part each only by their identity, so names
-    differ."""
-    out = []
-    for file in files:
-        identity = journal.identity(file, listing.identity)
-        stem = file.sha256 if file.sha256 else "x-" + sha256(identity.encode()).hexdigest()[:40]
-        path = parts / f"{stem}.part"
-        out.append(Transfer(file, identity, path, file.size, Lock(path.with_name(path.name + ".lock"))))
-    return out
+    """One transfer per file."""
+    return [transfer_of(listing, parts, file) for file in files]
+
+
+def transfer_of(listing: Listing, parts: Path, file: RemoteFile) -> Transfer:
+    """Files of one content become one part each only by their identity, so names differ."""
+    identity = journal.identity(file, listing.identity)
+    stem = file.sha256 if file.sha256 else "x-" + sha256(identity.encode()).hexdigest()[:40]
+    path = parts / f"{stem}.part"
+    return Transfer(file, identity, path, file.size, Lock(path.with_name(path.name + ".lock")))
 
 
 def open_transfer(transfer: Transfer, *, direct: bool, have: Callable[[RemoteFile], bool]) -> str:

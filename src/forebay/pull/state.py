@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import mmap
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,23 +174,24 @@ def next_piece(transfer: Transfer, most: int) -> tuple[int, int | None] | None:
 
 
 def small_and_large(
-    transfers: Sequence[Transfer], small_bytes: int
-) -> tuple[deque[Transfer], deque[Transfer]]:
+    files: Sequence[RemoteFile], small_bytes: int
+) -> tuple[list[RemoteFile], list[RemoteFile]]:
     """Which files are pipelined, and which are fetched in pieces: the largest first, then the last ones to
     finish are short."""
-    small = [t for t in transfers if t.size and t.size <= small_bytes]
-    large = [t for t in transfers if not t.size or t.size > small_bytes]
+    small = [f for f in files if f.size and f.size <= small_bytes]
+    large = [f for f in files if not f.size or f.size > small_bytes]
     if len(small) == 1:
         small, large = [], [*large, *small]  # nothing to pipeline
-    return deque(small), deque(sorted(large, key=lambda t: -(t.size or 1 << 62)))
+    return small, sorted(large, key=lambda f: -(f.size or 1 << 62))
 
 
-def batch_of(small: deque[Transfer], bytes_max: int) -> Batch:
-    """The next small files, so many that one connection is worth while."""
+def batch_of(small: deque[RemoteFile], make: Callable[[RemoteFile], Transfer], bytes_max: int) -> Batch:
+    """The next small files, so many that one connection is worth while. Transfers are made only now: a
+    hundred thousand of them take half a gigabyte."""
     batch: list[Transfer] = []
     total = 0
     while small and len(batch) < 64 and total < bytes_max:
-        batch.append(small.popleft())
+        batch.append(make(small.popleft()))
         total += batch[-1].size or 0
     return Batch(batch)
 

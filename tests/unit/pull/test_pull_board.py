@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from forebay.pull.buffers import block
 from forebay.pull.digests import Digests
 from forebay.pull.hashing import HOT_BYTES, Hasher
 from forebay.pull.model import Settings
-from forebay.pull.opening import transfers
+from forebay.pull.opening import transfer_of
 from forebay.pull.state import Claim, Item, Transfer
 from forebay.sources.types import Listing, RemoteFile
 
@@ -21,9 +23,9 @@ def test_many_small_files_beside_a_large_one_are_sorted_at_once() -> None:
     files = [*(RemoteFile(f"{n}.json", 100, sha256=f"{n:064x}") for n in range(6000)),
              RemoteFile("w.bin", 1 << 30, sha256="f" * 64), RemoteFile("of-any-size", None, sha256="e" * 64),
              RemoteFile("empty", 0, sha256="d" * 64)]  # fmt: skip
-    waiting = transfers(Listing("hf://acme/tiny", "r", tuple(files)), files, Path("parts"))
+    make = partial(transfer_of, Listing("hf://acme/tiny", "r", tuple(files)), Path("parts"))
     began = time.process_time()
-    board = Board(waiting, [], Settings())
+    board = Board(files, make, [], Settings())
     assert time.process_time() - began < 0.5
     assert len(board.small) == 6000
     assert [t.file.path for t in board.waiting] == ["of-any-size", "empty", "w.bin"]
@@ -31,9 +33,9 @@ def test_many_small_files_beside_a_large_one_are_sorted_at_once() -> None:
 
 def one_file() -> tuple[Board, Transfer]:
     file = RemoteFile("w.bin", 4 * HOT_BYTES)
-    (transfer,) = transfers(Listing("https://h/w.bin", "r", (file,)), [file], Path("parts"))
-    board = Board([transfer], [], Settings(connections_start=2))
-    board.waiting.clear()
+    make = partial(transfer_of, Listing("https://h/w.bin", "r", (file,)), Path("parts"))
+    board = Board([file], make, [], Settings(connections_start=2))
+    transfer = board.waiting.popleft()
     board.opened(transfer)
     return board, transfer
 
@@ -64,3 +66,14 @@ def test_while_old_bytes_are_written_nobody_fetches_new_ones() -> None:
     board.wrote(old, 0, 4096, block(4096))
     assert isinstance(board.claim(0, 0.0), Claim) and not board.may_write(old)
     assert transfer.done.total == 0
+
+
+def test_small_files_that_wait_take_next_to_no_memory() -> None:
+    """A hundred thousand took half a gigabyte: each had all that a file has while it is fetched."""
+    files = [RemoteFile(f"{n}.json", 100, git_sha1=f"{n:040x}") for n in range(5000)]
+    make = partial(transfer_of, Listing("hf://acme/tiny", "r", tuple(files)), Path("parts"))
+    tracemalloc.start()
+    board = Board(files, make, [], Settings())
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(board.small) == 5000 and taken < 5000 * 100
