@@ -111,10 +111,12 @@ class Hub:
         revision = "/".join(parts[3:]) or "main"
         if what == "tree":
             revision = parts[3] if len(parts) > 3 else "main"
-        at = self._at(name, revision)
-        if at is None:
-            return _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        tree = self._files.tree(at)
+        tree = self._files.listed(name, revision)
+        if tree is None:
+            at = self._at(name, revision)
+            if at is None:
+                return _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            tree = self._files.tree(at)
         entries, commit = list(tree.entries.values()), tree.commit
         if what == "tree":
             return self._tree(request, name, entries, commit)

@@ -59,12 +59,17 @@ class HubFiles:
                 self._trees.popitem(last=False)
         return tree
 
+    def listed(self, name: str, commit: str) -> Tree | None:
+        """The tree of a commit that was looked at before: a commit does not move."""
+        with self._lock:
+            tree = self._trees.get(name)
+        return tree if tree is not None and tree.commit == commit else None
+
     def at(self, name: str, commit: str, path: str) -> Entry | None:
         """The file of a commit that was listed before, if it has stayed what it was: a commit does not move,
         so nothing else has to be looked at."""
-        with self._lock:
-            tree = self._trees.get(name)
-        if tree is None or tree.commit != commit or path not in tree.entries:
+        tree = self.listed(name, commit)
+        if tree is None or path not in tree.entries:
             return None
         try:
             now = self._entry(self._folder / name / path, path)
