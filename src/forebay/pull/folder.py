@@ -14,7 +14,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from forebay.api.names import storage_key
 from forebay.errors import Invalid
@@ -112,14 +114,14 @@ class _Folder:
 
     def have(self, file: RemoteFile) -> bool:
         """Whether the file is there already, whole."""
-        known = self._known.get(file.path, {})
+        known = self._known.get(file.path, _NOTHING)
         if self._is_packed(file):
             return self._have_packed(file, known)
-        same = known.get("identity") == journal.identity(file, self._base)
+        same = known.mark == _mark(journal.identity(file, self._base))
         seen = _stat(self.dest / file.path)
         if seen is None or (file.size is not None and seen[0] != file.size):
             return False
-        if same and seen == known.get("stat"):
+        if same and seen == known.stat:
             return True
         if self._others_wrote():
             return self.have(file)
@@ -136,11 +138,10 @@ class _Folder:
         self._read, self._known = size, _load(self._record)
         return True
 
-    def _have_packed(self, file: RemoteFile, known: Mapping[str, object]) -> bool:
+    def _have_packed(self, file: RemoteFile, known: _Known) -> bool:
         """Whether all that the archive gave lies there, or the archive itself still waits to be unpacked."""
-        paths = known.get("unpacked")
-        if known.get("identity") == self._packed_identity(file) and isinstance(paths, dict) and paths:
-            return all(_stat(self.dest / p) == s for p, s in paths.items())
+        if known.mark == _mark(self._packed_identity(file)) and known.unpacked:
+            return all(_stat(self.dest / p) == s for p, s in known.unpacked.items())
         seen = _stat(self._archive(file))
         return seen is not None and bool(file.sha256) and _hashes(file, self._archive(file), seen[0])
 
@@ -221,17 +222,37 @@ class _Folder:
         with open(self._record, "a", encoding="utf-8") as record:
             record.write(text)
         self._read += len(text.encode())  # what is ours; others' lines make it differ from the file's size
-        self._known.update({path: dict(about) for path, about in lines.items()})
+        self._known.update({path: _known(about) for path, about in lines.items()})
 
 
-def _load(path: Path) -> dict[str, dict[str, object]]:
+class _Known(NamedTuple):
+    """What is looked at of a line of the record: there may be a hundred thousand."""
+
+    mark: bytes  # of the identity
+    stat: object = None
+    unpacked: Mapping[str, object] | None = None
+
+
+_NOTHING = _Known(b"")
+
+
+def _mark(identity: object) -> bytes:
+    return sha256(str(identity).encode()).digest()
+
+
+def _known(about: Mapping[str, object]) -> _Known:
+    stat, unpacked = about.get("stat"), about.get("unpacked")
+    return _Known(_mark(about.get("identity")), stat, unpacked if isinstance(unpacked, dict) else None)
+
+
+def _load(path: Path) -> dict[str, _Known]:
     """The last line about each path; a torn line is as good as none."""
-    out: dict[str, dict[str, object]] = {}
-    with suppress(OSError, UnicodeDecodeError):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError, TypeError, KeyError):
+    out: dict[str, _Known] = {}
+    with suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError, AttributeError):
                 item = parsed(line)
-                out[item["path"]] = item
+                out[str(item["path"])] = _known(item)
     return out
 
 

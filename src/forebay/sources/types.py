@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 from forebay.kit.redact import unsigned
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RemoteFile:
     """One file of a listing. Sizes in bytes; digests lower-case hex; "" or None where the source promises
     nothing.
