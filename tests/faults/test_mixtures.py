@@ -160,5 +160,5 @@ def test_a_file_of_this_machine_that_changes_midway_is_not_published(tmp_path: P
             return super().request(listing, file)
 
     with pytest.raises(Clash, match="changed since it was listed"):
-        folder.fetch(listing, Writing({}))
+        folder.fetch(listing, Writing({}), settings=quick(connections_start=1, connections_max=1))
     assert folder.names() == []
