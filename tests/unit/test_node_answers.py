@@ -65,6 +65,13 @@ def test_warming_for_people_and_for_pods_are_told_apart():
     assert said(done)["warmed"] == {"requested": LATE, "time": "2001-09-09T01:46:40Z", "residentShare": 0.5}
 
 
+def test_what_makes_room_for_another_is_neither_checked_nor_warmed():
+    large = Ask(Reservation("b-k2", "k2", "b", "hf://x/b", 99, "asked"), alive=True)
+    full = replace(BASE, space=Space(100, 7, 93), waiting=frozenset("k"), asks=(large,))
+    seen = asking(full, warm=LATE, verify=LATE)
+    assert decide(seen) == (Remove("k", "b"), Answer("b-k2", "granted"))
+
+
 def test_damage_is_told_while_the_model_is_away_and_after_it_has_healed():
     away = replace(
         BASE, copies={}, views=frozenset(), complaints={"k": "set aside"}, damaged={"k": ("f.bin",)}

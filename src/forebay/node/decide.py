@@ -170,8 +170,9 @@ def decide(seen: Seen) -> tuple[Action, ...]:
         elif (seen.loose or seen.stale_parts) and seen.entries is not None:
             actions.append(Collect(_keys(seen) | _pulling(seen)))
     actions += [ForgetAsk(ask.said.id) for ask in seen.asks if _is_over(seen, ask)]
-    actions += [Warm(key) for key in sorted(seen.waiting & seen.views)]
-    return (*actions, *_requested(seen))
+    removed = {action.key for action in actions if isinstance(action, Remove)}
+    actions += [Warm(key) for key in sorted((seen.waiting & seen.views) - removed)]
+    return (*actions, *_requested(seen, removed))
 
 
 def is_pulling(seen: Seen) -> bool:
@@ -179,10 +180,10 @@ def is_pulling(seen: Seen) -> bool:
     return any(ask.alive and ask.said.state == "granted" for ask in seen.asks)
 
 
-def _requested(seen: Seen) -> list[Action]:
+def _requested(seen: Seen, removed: set[str]) -> list[Action]:
     """Checks and warmings that people asked for; of several requests for one model the latest counts."""
     found: list[Action] = []
-    for key in sorted(key for key in _keys(seen) if key in seen.copies and key in seen.views):
+    for key in sorted(_keys(seen) & seen.copies.keys() & seen.views - removed):
         mine, copy = [e for e in _entries(seen) if e.key == key], seen.copies[key]
         verify, warm = latest(e.verify for e in mine), latest(e.warm for e in mine)
         if key not in seen.checking and is_newer(verify, copy.verified_for):
