@@ -18,7 +18,7 @@ from forebay.pull import engine, steer
 from forebay.pull.blame import LEFT_MAX, Origins
 from forebay.pull.folder import Watching, pull_to
 from forebay.pull.model import Settings
-from forebay.pull.opening import transfers
+from forebay.pull.opening import transfer_of
 from forebay.pull.state import Origin
 from forebay.sources.peer import peers_from
 from forebay.sources.types import Listing, RemoteFile
@@ -112,7 +112,8 @@ def test_a_peer_with_another_model_is_left_after_a_few_files(tmp_path, env):
     files = tuple(RemoteFile(f"{n}.bin", 9, sha256=hashlib.sha256(bytes(9)).hexdigest()) for n in range(40))
     with BlobServer(open_root(tmp_path / "other").layout.root) as peer:
         left, asked = Origins((Origin(peer, "peer", 0), Origin(peer, "hf", 1)), []), 0
-        for transfer in transfers(Listing(URI, "r", files), files, tmp_path):
+        listing = Listing(URI, "r", files)
+        for transfer in [transfer_of(listing, tmp_path, file) for file in files]:
             if left.of(transfer) is left.all[0]:
                 asked += left.avoid(transfer, left.all[0], "it has not got it")
         assert asked == LEFT_MAX

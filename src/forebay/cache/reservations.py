@@ -71,9 +71,8 @@ class Reservation:
 
 
 _FIELDS = frozenset(item.name for item in dataclasses.fields(Reservation))
-_LATER = frozenset(
-    {"code", "sources", "mismatches", "cache_uid"}
-)  # left out while empty: an older agent refuses them
+# left out while empty: an older agent refuses them
+_LATER = frozenset({"code", "sources", "mismatches", "cache_uid"})
 
 
 def reservation_id(key: str, model: str) -> str:

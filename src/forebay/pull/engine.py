@@ -181,9 +181,8 @@ class _Pull:
                         worker.abort()
         self._write_journals()
         self._board.buffers.close()
-        for (
-            transfer
-        ) in self._board.known:  # a lock that stays would keep the next pull of this process waiting
+        # A lock that stays would keep the next pull of this process waiting.
+        for transfer in self._board.known:
             if transfer.part is not None:
                 transfer.part.close()
             transfer.lock.release()

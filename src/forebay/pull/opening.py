@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,13 +14,9 @@ from forebay.pull.state import Transfer
 from forebay.sources.types import Listing, RemoteFile
 
 
-def transfers(listing: Listing, files: Sequence[RemoteFile], parts: Path) -> list[Transfer]:
-    """One transfer per file."""
-    return [transfer_of(listing, parts, file) for file in files]
-
-
 def transfer_of(listing: Listing, parts: Path, file: RemoteFile) -> Transfer:
-    """Files of one content become one part each only by their identity, so names differ."""
+    """The transfer of one file. Files of one content become one part each only by their identity, so names
+    differ."""
     identity = journal.identity(file, listing.identity)
     stem = file.sha256 if file.sha256 else "x-" + sha256(identity.encode()).hexdigest()[:40]
     path = parts / f"{stem}.part"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from forebay.pull import journal, parts
-from forebay.pull.opening import open_transfer, transfers
+from forebay.pull.opening import open_transfer, transfer_of
 from forebay.pull.plan import Ranges
 from forebay.pull.state import Transfer
 from forebay.sources.types import Listing, RemoteFile
@@ -21,7 +21,7 @@ def reopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, boots: tuple[st
              on_disk: int = len(BODY), etags: tuple[str, ...] = ("e",)) -> Transfer:  # fmt: skip
     """A part left under the first run of the kernel and opened under the second."""
     file = RemoteFile("model.bin", len(BODY), sha256=sha256, etag="e")
-    (transfer,) = transfers(Listing("https://h/model.bin", "r", (file,)), [file], tmp_path)
+    transfer = transfer_of(Listing("https://h/model.bin", "r", (file,)), tmp_path, file)
     transfer.path.write_bytes(BODY[:on_disk])
     entry = journal.Entry(transfer.identity, CAME, 4096, "d" * 64, dict.fromkeys(etags, "e"), boot=boots[0])
     journal.save(transfer.journal, entry)
@@ -75,7 +75,7 @@ def test_a_journal_that_cannot_be_read_means_nothing_came(tmp_path, monkeypatch)
 def test_a_journal_about_other_bytes_means_nothing_came(tmp_path, monkeypatch):
     """Of one digest and another size, say: the part has the same name."""
     file = RemoteFile("model.bin", len(BODY), sha256="a" * 64)
-    (transfer,) = transfers(Listing("https://h/model.bin", "r", (file,)), [file], tmp_path)
+    transfer = transfer_of(Listing("https://h/model.bin", "r", (file,)), tmp_path, file)
     journal.save(transfer.journal, journal.Entry(f"sha256:{'a' * 64}:{len(BODY) + 1}", CAME))
     assert journal.load(transfer.journal, transfer.identity) is None
 
