@@ -16,6 +16,7 @@ from typing import Any
 from forebay.api.kinds import Event, Pod
 from forebay.api.meta import Json, Key
 from forebay.errors import Absent
+from forebay.home.kubelet import account
 from forebay.home.kubelet.kubelet import Kubelet
 from forebay.home.kubelet.settings import NodeSettings
 from forebay.kit.clock import SystemClock
@@ -100,12 +101,16 @@ async def eventually(holds: Any, deadline_s: float = DEADLINE_S) -> None:
             await asyncio.sleep(0.02)
 
 
+def _account_of(pod: Json) -> str:
+    return f"system:serviceaccount:{pod['metadata']['namespace']}:{account.name(pod)}"
+
+
 @asynccontextmanager
 async def home(folder: Path, **changes: Any) -> AsyncIterator[Home]:
     """A running node in `folder`; its pods' processes are ended at the end."""
     settings = NodeSettings(
         data_dir=folder, name="worker", api_url="https://127.0.0.1:6443", ca_file=folder / "ca.crt",
-        mint_token=lambda user, groups: f"token of {user}", backoff_first_s=0.2, backoff_most_s=1.0,
+        mint_token=lambda pod, _: f"token of {_account_of(pod)}", backoff_first_s=0.2, backoff_most_s=1.0,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     store = SqliteStore(folder / "forebay.db", AnyRules())

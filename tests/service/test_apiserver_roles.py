@@ -98,6 +98,37 @@ def test_a_token_of_a_service_account_is_that_account(apiserver: ApiServer) -> N
     assert review["status"]["authenticated"] is True
 
 
+def test_a_token_ends_with_its_account_and_with_what_it_is_bound_to(apiserver: ApiServer, jobs: str) -> None:
+    admin, place = Rest(apiserver), "/api/v1/namespaces/team-a"
+    review = "/apis/authentication.k8s.io/v1/tokenreviews"
+
+    def works(token: str) -> bool:
+        code = Rest(apiserver, token=token)("GET", "/api")[0]
+        told = admin("POST", review, {"spec": {"token": token}})[1]["status"]
+        assert told.get("authenticated", False) is (code == 200) and code in (200, 401)
+        return code == 200
+
+    def token(bound: dict[str, str] | None = None) -> str:
+        spec = {"boundObjectRef": bound} if bound else {}
+        code, asked = admin("POST", f"{place}/serviceaccounts/robot/token", {"spec": spec})
+        assert code == 201
+        return str(asked["status"]["token"])
+
+    account = {"metadata": {"name": "robot"}}
+    assert admin("POST", f"{place}/serviceaccounts", account)[0] == 201
+    assert admin("POST", f"{place}/secrets", {"metadata": {"name": "bound"}})[0] == 201
+    free, bound = token(), token({"kind": "Secret", "name": "bound"})
+    assert works(free) and works(bound)
+    admin("DELETE", f"{place}/secrets/bound")
+    assert works(free) and not works(bound)
+    admin("POST", f"{place}/secrets", {"metadata": {"name": "bound"}})
+    assert not works(bound), "another one of the name is not the one"
+    admin("DELETE", f"{place}/serviceaccounts/robot")
+    assert not works(free)
+    admin("POST", f"{place}/serviceaccounts", account)
+    assert not works(free) and works(token())
+
+
 def test_access_reviews_answer_for_others_to_admins_only(apiserver: ApiServer) -> None:
     ask = {"user": AGENT, "groups": ["system:authenticated"],
            "resourceAttributes": {"verb": "list", "resource": "pods"}}  # fmt: skip

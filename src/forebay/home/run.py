@@ -26,6 +26,7 @@ from forebay.home.apiserver.app import create_app
 from forebay.home.apiserver.authn import Authenticator
 from forebay.home.apiserver.context import Api, LogQuery
 from forebay.home.apiserver.serve import listen, serving
+from forebay.home.kubelet import account
 from forebay.home.kubelet.kubelet import Kubelet
 from forebay.home.kubelet.logs import read_logs
 from forebay.home.kubelet.settings import NodeSettings
@@ -126,13 +127,20 @@ class Home:
         await bootstrap.define(store)
         await bootstrap.point_to_gateway(store, gateway_port)
 
+    def _token_of(self, pod: Json, account_uid: str) -> str:
+        """A token that ends with the pod and with its service account."""
+        meta = pod["metadata"]
+        user = tokens.service_account(meta["namespace"], account.name(pod), uid=account_uid)
+        bound = tokens.Bound("pod", meta["name"], meta["uid"])
+        return tokens.mint(self._key, user.name, user.groups, uid=user.uid, bound=bound)
+
     def _kubelet(self, store: SqliteStore, name: str) -> Kubelet:
         settings = NodeSettings(
             data_dir=self._data,
             name=name,
             api_url=self._url,
             ca_file=self._files.ca,
-            mint_token=lambda user, groups: tokens.mint(self._key, user, groups),
+            mint_token=self._token_of,
             capacity=self._settings.capacity,
             labels=self._settings.labels,
             images=images.read_extra(self._data / "images.yaml"),

@@ -15,7 +15,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ISSUER = "https://forebay.local"
 AUDIENCE = "https://kubernetes.default.svc"
@@ -26,13 +26,22 @@ KEY_BYTES = 32
 _HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
+class Bound(NamedTuple):
+    """An object that a token ends with. `kind` as in its claims: serviceaccount, pod, secret, node."""
+
+    kind: str
+    name: str
+    uid: str
+
+
 @dataclass(frozen=True)
 class User:
-    """Who asks: a name and groups, as in Kubernetes' UserInfo."""
+    """Who asks: a name and groups, as in Kubernetes' UserInfo; `bound` must all be there still."""
 
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
+    bound: tuple[Bound, ...] = ()
 
     @property
     def namespaces(self) -> frozenset[str]:
@@ -66,9 +75,10 @@ def load_key(path: Path) -> bytes:
     return key
 
 
-def mint(key: bytes, user: str, groups: tuple[str, ...] = (), ttl_s: float | None = None, *,
-         uid: str = "", audiences: tuple[str, ...] = (AUDIENCE,)) -> str:  # fmt: skip
-    """A token for `user` in `groups`. `ttl_s` is its life in seconds; None means that it does not end."""
+def mint(key: bytes, user: str, groups: tuple[str, ...] = (), ttl_s: float | None = None, *, uid: str = "",
+         audiences: tuple[str, ...] = (AUDIENCE,), bound: Bound | None = None) -> str:  # fmt: skip
+    """A token for `user` in `groups`. `ttl_s` is its life in seconds; None means that it does not end by
+    itself. One of a service account ends with the account, and with what it is `bound` to besides."""
     now = int(time.time())
     claims: dict[str, Any] = {"iss": ISSUER, "sub": user, "aud": list(audiences), "iat": now, "nbf": now}
     if groups:
@@ -80,6 +90,8 @@ def mint(key: bytes, user: str, groups: tuple[str, ...] = (), ttl_s: float | Non
     if user.startswith("system:serviceaccount:") and user.count(":") == 3:
         namespace, name = user.split(":")[2:]
         claims["kubernetes.io"] = {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}}
+        if bound is not None:
+            claims["kubernetes.io"][bound.kind] = {"name": bound.name, "uid": bound.uid}
     signed = ".".join(_encode(json.dumps(part, separators=(",", ":")).encode()) for part in (_HEADER, claims))
     return f"{signed}.{_encode(_sign(key, signed))}"
 
@@ -96,9 +108,15 @@ def verify(key: bytes, token: str) -> User | None:
         groups = tuple(claims.get("groups", ()))
         if AUTHENTICATED not in groups:
             groups += (AUTHENTICATED,)
-        return User(str(claims["sub"]), groups, str(claims.get("uid", "")))
+        return User(str(claims["sub"]), groups, str(claims.get("uid", "")), _bound(claims))
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
+
+
+def _bound(claims: dict[str, Any]) -> tuple[Bound, ...]:
+    told = claims.get("kubernetes.io") or {}
+    objects = ((kind, about) for kind, about in told.items() if kind != "namespace" and about["uid"])
+    return tuple(Bound(kind, str(about["name"]), str(about["uid"])) for kind, about in objects)
 
 
 def _sign(key: bytes, signed: str) -> bytes:

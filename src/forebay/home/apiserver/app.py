@@ -91,7 +91,7 @@ class Server:
             )
             op = paths.parse(request.method, path, request.query_params)
             about = About(op.group, op.resource, "", op.name)
-            user = self._user(op, request)
+            user = await self._user(op, request)
             self._authorize(op, user)
             if not op.is_resource:
                 return await self._plain(op, request)
@@ -114,8 +114,9 @@ class Server:
             LOG.log(error.level, "%s", error.message)
         return output.refuse(refusal)
 
-    def _user(self, op: Operation, request: Request) -> User:
-        user = self.api.auth.user(request.headers.get("authorization", ""), op.path)
+    async def _user(self, op: Operation, request: Request) -> User:
+        told = request.headers.get("authorization", "")
+        user = await self.api.auth.user(told, op.path, self.api.store)
         if "impersonate-user" not in request.headers:
             return user
         return impersonated(

@@ -10,11 +10,12 @@ from datetime import timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from forebay.api.kinds import Node, Pod, Secret, ServiceAccount
-from forebay.api.meta import Json, Key, Resource
+from forebay.api.kinds import ServiceAccount
+from forebay.api.meta import Json, Key
 from forebay.errors import Clash
 from forebay.home import tokens
 from forebay.home.apiserver import authz, bodies, output
+from forebay.home.apiserver.authn import BINDABLE
 from forebay.home.apiserver.context import Api
 from forebay.home.apiserver.negotiate import accepted
 from forebay.home.apiserver.options import Query
@@ -32,7 +33,6 @@ KINDS = {  # (group, plural) -> kind; all are version v1 and know one verb: crea
     (AUTHENTICATION, "selfsubjectreviews"): "SelfSubjectReview",
     (AUTHENTICATION, "tokenreviews"): "TokenReview",
 }
-_BINDABLE: dict[str, type[Resource]] = {"Pod": Pod, "Secret": Secret, "Node": Node}
 TOKEN_TTL_S, TOKEN_TTL_MIN_S, TOKEN_TTL_MAX_S = 3600, 600, 365 * 86400
 
 
@@ -55,7 +55,7 @@ async def review(api: Api, op: Operation, user: User, request: Request) -> Respo
     Query(dict(request.query_params)).dry_run("CreateOptions")
     answer = {
         "kind": kind, "apiVersion": op.api_version, "metadata": {}, "spec": spec,
-        "status": _answer(api, kind, spec, user),
+        "status": await _answer(api, kind, spec, user),
     }  # fmt: skip
     if kind == "SelfSubjectReview":
         del answer["spec"]
@@ -64,14 +64,14 @@ async def review(api: Api, op: Operation, user: User, request: Request) -> Respo
     return output.respond(answer, form, code=201)
 
 
-def _answer(api: Api, kind: str, spec: Json, user: User) -> Json:
+async def _answer(api: Api, kind: str, spec: Json, user: User) -> Json:
     match kind:
         case "SelfSubjectReview":
             return {"userInfo": _info(user)}
         case "TokenReview":
             if not spec.get("token"):
                 raise bad_request("token is required for TokenReview in authentication")
-            found = api.auth.review(str(spec["token"]))
+            found = await api.auth.review(str(spec["token"]), api.store)
             nobody: Json = {"user": {}, "error": "invalid bearer token"}
             return {"authenticated": True, "user": _info(found)} if found else nobody
         case "SelfSubjectRulesReview":
@@ -126,14 +126,16 @@ async def token(api: Api, op: Operation, request: Request) -> Response:
         raise bad_request("TokenRequest cannot be read: a field has the wrong type")
     ttl = spec.get("expirationSeconds") or TOKEN_TTL_S
     _check_ttl(ttl)
-    await _bound(api, op.namespace, spec.get("boundObjectRef"))
+    bound = await _bound(api, op.namespace, spec.get("boundObjectRef"))
     ttl = min(ttl, TOKEN_TTL_MAX_S)
     wanted = spec.get("audiences") or (tokens.AUDIENCE,)
     if not isinstance(wanted, list | tuple):
         raise bad_request("TokenRequest cannot be read: spec.audiences is no list")
     audiences = tuple(map(str, wanted))
     user = tokens.service_account(op.namespace, op.name, uid=account.uid)
-    made = tokens.mint(api.auth.key, user.name, user.groups, ttl, uid=account.uid, audiences=audiences)
+    made = tokens.mint(
+        api.auth.key, user.name, user.groups, ttl, uid=account.uid, audiences=audiences, bound=bound
+    )
     until = rfc3339(api.clock.now() + timedelta(seconds=ttl))
     answer = {
         "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
@@ -158,13 +160,11 @@ def _check_ttl(ttl: int) -> None:
     raise invalid(About(AUTHENTICATION, "tokenrequests", "TokenRequest", ""), (cause,))
 
 
-async def _bound(api: Api, namespace: str, ref: object) -> None:
-    """The object that a token is bound to is there. That it ends with it is not held to. Raises Absent,
-    Clash, Refusal.
-    """
+async def _bound(api: Api, namespace: str, ref: object) -> tokens.Bound | None:
+    """What a token is to end with, which is there. Raises Absent, Clash, Refusal."""
     if not isinstance(ref, dict):
-        return
-    kind, name = _BINDABLE.get(str(ref.get("kind"))), str(ref.get("name") or "")
+        return None
+    kind, name = BINDABLE.get(str(ref.get("kind"))), str(ref.get("name") or "")
     version = str(ref.get("apiVersion") or "v1")
     if kind is None or version != "v1":
         told = f"{'' if '/' in version else '/'}{version}, Kind={ref.get('kind')}"
@@ -174,3 +174,4 @@ async def _bound(api: Api, namespace: str, ref: object) -> None:
         told = f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. "
         told += "The object might have been deleted and then recreated"
         raise Clash(f'Operation cannot be fulfilled on {kind.kind} "{name}": {told}')
+    return tokens.Bound(kind.kind.lower(), name, found.uid)

@@ -9,19 +9,12 @@ from urllib.parse import urlsplit
 
 from forebay.api.meta import Json
 
-MintToken = Callable[[str, tuple[str, ...]], str]
+MintToken = Callable[[Json, str], str]
 
 
 def name(pod: Json) -> str:
     """The service account's name."""
     return str((pod.get("spec") or {}).get("serviceAccountName") or "default")
-
-
-def service_account(pod: Json) -> tuple[str, tuple[str, ...]]:
-    """User name and groups of the pod's service account (authentication of Kubernetes)."""
-    namespace = pod["metadata"].get("namespace", "")
-    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
-    return f"system:serviceaccount:{namespace}:{name(pod)}", groups
 
 
 def wants_token(pod: Json, account: Json | None) -> bool:

@@ -32,7 +32,7 @@ async def _prepare(pod: Pod, store: Store, settings: NodeSettings, book: ports.P
     own = await fetch(store, ServiceAccount, Key(pod.namespace, account.name(pod.raw)))
     token, kubeconfig = "", None
     if account.wants_token(pod.raw, own):
-        token = settings.mint_token(*account.service_account(pod.raw))
+        token = settings.mint_token(pod.raw, str(own["metadata"].get("uid", "")) if own else "")
         kubeconfig = pod_dir / "kubeconfig"
         account.write_kubeconfig(
             kubeconfig,

@@ -13,8 +13,8 @@ from forebay.home.kubelet.account import MintToken
 class NodeSettings:
     """One node. `capacity` replaces the machine's own figures resource by resource (Kubernetes quantities).
 
-    `mint_token(user, groups)` makes a bearer token of the API at `api_url`. `images` adds programs to the
-    image table. The back-off is Kubernetes' CrashLoopBackOff.
+    `mint_token(pod, uid of its ServiceAccount)` makes a bearer token of the API at `api_url`. `images` adds
+    programs to the image table. The back-off is Kubernetes' CrashLoopBackOff.
     """
 
     data_dir: Path
