@@ -8,6 +8,7 @@ import ctypes
 import mmap
 import os
 import random
+import re
 import shutil
 import statistics
 import subprocess
@@ -141,6 +142,12 @@ def process_s(pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return sum(int(n) for n in fields[11:15]) / TICKS
     return 0.0
+
+
+def available() -> int:
+    """Bytes of memory that programs may have now."""
+    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    return int(found[1]) << 10 if found else 0
 
 
 def warm(count: int) -> None:

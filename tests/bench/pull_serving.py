@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.pull_cases import origin
-from tests.bench.pull_measure import Bench, evict, process_s, warm
+from tests.bench.pull_measure import Bench, available, evict, process_s, warm
 
 NGINX = """
 worker_processes auto; pid {root}/nginx.pid; error_log {root}/nginx.err; daemon off;
@@ -135,12 +135,12 @@ def _cold(bench: Bench, shards: list[Path]) -> float:
 
 
 def _forget(bench: Bench, shards: list[Path]) -> None:
-    """Files out of memory, and memory as warm as it gets: what they left, and as much again that is free.
+    """Files out of memory, and memory as warm as it gets: all that is free but two gigabytes.
 
     Less is not enough: the kernel may give a file pages that the host has taken back, at 2 s for each GB.
     """
     evict(shards)
-    warm(int(bench.gb * 2.5e9))
+    warm(max(int(bench.gb * 1.2e9), available() - (2 << 30)))
 
 
 def _child(code: str, shards: list[Path]):  # type: ignore[no-untyped-def]
