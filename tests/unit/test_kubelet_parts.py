@@ -194,10 +194,7 @@ def test_quality_of_service(resources: Json, qos: str) -> None:
 
 def test_the_account_and_its_kubeconfig(tmp_path: Path) -> None:
     robot = pod({"serviceAccountName": "robot"})
-    assert account.service_account(robot) == (
-        "system:serviceaccount:d:robot",
-        ("system:serviceaccounts", "system:serviceaccounts:d", "system:authenticated"),
-    )
+    assert (account.name(robot), account.name(pod({}))) == ("robot", "default")
     assert account.wants_token(robot, None)
     assert not account.wants_token(robot, {"automountServiceAccountToken": False})
     assert account.wants_token(

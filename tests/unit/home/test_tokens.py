@@ -21,6 +21,17 @@ def test_a_token_says_who_it_is() -> None:
     assert user == tokens.User("alice", ("a", "b", tokens.AUTHENTICATED), "u1")
 
 
+def test_a_token_of_a_service_account_says_what_it_ends_with() -> None:
+    robot = tokens.service_account("d", "robot", uid="u1")
+    assert (robot.name, robot.groups) == (
+        "system:serviceaccount:d:robot",
+        ("system:serviceaccounts", "system:serviceaccounts:d", "system:authenticated"),
+    )
+    pod = tokens.Bound("pod", "p", "u2")
+    user = tokens.verify(KEY, tokens.mint(KEY, robot.name, robot.groups, uid="u1", bound=pod))
+    assert user is not None and user.bound == (tokens.Bound("serviceaccount", "robot", "u1"), pod)
+
+
 def test_a_token_of_another_key_or_past_its_time_is_nobodys() -> None:
     assert tokens.verify(b"x" * 32, tokens.mint(KEY, "alice", (), 60)) is None
     assert tokens.verify(KEY, tokens.mint(KEY, "alice", (), -1)) is None
