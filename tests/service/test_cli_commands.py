@@ -203,14 +203,19 @@ def test_help_says_the_whole_sentence_of_each_command() -> None:
     assert "API server, controllers, node and gateway, on loopback." in " ".join(said.split())
 
 
-def test_run_takes_no_name_that_stands_for_another_model(running: HomeUnderTest, tmp_path: Path) -> None:
-    """The server's own words, *StorageUri is immutable*, told nobody that two models end in one word."""
-    manifest = tmp_path / "cache.yaml"
+def apply_cache(running: HomeUnderTest, folder: Path, name: str, uri: str) -> None:
+    """A cache in a node group that nobody has."""
+    manifest = folder / "cache.yaml"
     manifest.write_text(
-        "apiVersion: serving.kserve.io/v1alpha1\nkind: LocalModelCache\nmetadata: {name: taken}\n"
-        "spec: {sourceModelUri: 'hf://acme/taken', nodeGroups: [nowhere]}\n"
+        f"apiVersion: serving.kserve.io/v1alpha1\nkind: LocalModelCache\nmetadata: {{name: {name}}}\n"
+        f"spec: {{sourceModelUri: '{uri}', nodeGroups: [nowhere]}}\n"
     )
     running.forebay("apply", "-f", str(manifest))
+
+
+def test_run_takes_no_name_that_stands_for_another_model(running: HomeUnderTest, tmp_path: Path) -> None:
+    """The server's own words, *StorageUri is immutable*, told nobody that two models end in one word."""
+    apply_cache(running, tmp_path, "taken", "hf://acme/taken")
     other = forebay(running, "run", "hf://other/taken", "hi")
     assert other.returncode == 5
     assert "localmodelcache/taken is there already, for hf://acme/taken; choose another name" in other.stderr
@@ -223,12 +228,7 @@ def test_run_takes_no_name_that_stands_for_another_model(running: HomeUnderTest,
 
 def test_run_uses_the_cache_that_holds_the_model_already(running: HomeUnderTest, tmp_path: Path) -> None:
     """After the examples, `forebay run` moved their cache to another group and fetched all of it again."""
-    manifest = tmp_path / "cache.yaml"
-    manifest.write_text(
-        "apiVersion: serving.kserve.io/v1alpha1\nkind: LocalModelCache\nmetadata: {name: theirs}\n"
-        "spec: {sourceModelUri: 'hf://acme/one', nodeGroups: [nowhere]}\n"
-    )
-    running.forebay("apply", "-f", str(manifest))
+    apply_cache(running, tmp_path, "theirs", "hf://acme/one")
     for name in ("mine", "theirs"):
         late = forebay(running, "run", "hf://acme/one", "hi", "--name", name, "--timeout", "1")
         assert late.returncode == 6, late.stderr
