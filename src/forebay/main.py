@@ -239,20 +239,29 @@ def _logging() -> None:
         faulthandler.register(signal.SIGUSR1)  # `kill -USR1 PID` prints where every thread is
 
 
+def _run(arguments: Sequence[str] | None) -> None:
+    group = build(programs())
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    ):  # forebay.__main__ set it; from here on a command tidies up
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    group(arguments, prog_name="forebay")
+
+
 def main() -> None:
     """`forebay`."""
     _logging()
-    build(programs())(prog_name="forebay")
+    _run(None)
 
 
 def llama() -> None:
     """`forebay-llama`."""
-    build(programs())(["llama", *sys.argv[1:]], prog_name="forebay")
+    _run(["llama", *sys.argv[1:]])
 
 
 def storage_initializer() -> None:
     """`storage-initializer`, as KServe's image calls it."""
-    build(programs())(["storage-initializer", *sys.argv[1:]], prog_name="forebay")
+    _run(["storage-initializer", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

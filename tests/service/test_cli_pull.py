@@ -76,3 +76,33 @@ def test_an_interruption_is_no_fault_of_the_source(tmp_path: Path, number: int, 
             last = json.loads(running.stderr.read().splitlines()[-1])
             assert running.wait(timeout=30) == code
     assert "what came is kept, pull again to go on" in last["message"]
+
+
+INTERRUPTED_WHILE_LOADING = """
+import os, signal, sys
+chosen, sys.argv = sys.argv[1], ["forebay", "version"]
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == chosen: os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from forebay.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["forebay.main", "click", "forebay.cli.app", "forebay.home.lock"])
+def test_ctrl_c_while_the_command_loads_leaves_no_trace(module: str) -> None:
+    argv = [sys.executable, "-c", INTERRUPTED_WHILE_LOADING, module]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_is_left_to_whoever_ignores_it() -> None:
+    """A shell's job in the background starts with SIGINT ignored, and goes on."""
+    program = INTERRUPTED_WHILE_LOADING.replace(
+        "sys.meta_path", "signal.signal(2, signal.SIG_IGN); sys.meta_path"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "click"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
