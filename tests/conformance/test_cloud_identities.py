@@ -120,8 +120,30 @@ def test_a_federation_that_does_not_work_says_why(
     assert "sesame" not in caught.value.message
 
 
+@pytest.mark.parametrize("url", [
+    "https://sts.evil.example/v1/token", "http://sts.googleapis.com/v1/token", "https://googleapis.com.evil.example/",
+    "https://evilgoogleapis.com/", "https://sts.googleapis.com@evil.example/", "https://evil.example/.googleapis.com",
+])  # fmt: skip
+def test_a_machines_token_goes_to_google_only(tmp_path: Path, url: str) -> None:
+    """A tenant's credential file had any file and any address read, and what was there sent anywhere."""
+    asked: list[str] = []
+
+    def metadata(request: Request) -> Reply:
+        asked.append(request.target)
+        return Reply(200, {}, b"sesame")
+
+    with serving(metadata) as far:
+        facts = {"type": "external_account", "audience": "//iam/pool", "token_url": url,
+                 "subject_token_type": "urn:x:jwt",
+                 "credential_source": {"url": f"{far.url}/token"}}  # fmt: skip
+        (tmp_path / "who.json").write_text(json.dumps(facts))
+        with pytest.raises(Denied, match="not Google's"):
+            resolve("gs://models/tiny", {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "who.json")})
+    assert asked == []
+
+
 def test_a_credential_file_does_not_carry_cached_files_away(gcs: FakeGcs, tmp_path: Path) -> None:
-    """Its token_url is a tenant's to choose, and a download sees the copies of all."""
+    """A tenant chooses what it names, and a download sees the copies of all."""
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "config.json").write_text("theirs")
     service = TokenService(gcs)

@@ -12,6 +12,7 @@ from forebay.engines.fileserver import FileServer, Reply, Request
 from forebay.errors import Absent, Denied
 from forebay.pull import Settings, pull_to
 from forebay.sources.s3 import S3Source
+from forebay.sources.s3env import s3_settings, session_for
 from forebay.sources.table import resolve
 from tests.conformance.origins import Origin, s3_origin
 from tests.conformance.test_sources import ORIGINS, tree_of
@@ -86,6 +87,23 @@ def test_a_web_identity_is_exchanged_for_keys(
         bare.setenv("AWS_DEFAULT_REGION", "us-east-1")
         assert resolve(server.uri, at(server))[1].files
     assert any("WebIdentityToken=jwt-1" in body for body in seen)
+
+
+def test_a_cached_models_endpoint_does_not_see_the_machines_identity(bare: pytest.MonkeyPatch) -> None:
+    """A tenant names the endpoint, and AWS_ENDPOINT_URL is that of every service, the token service too."""
+    env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_DEFAULT_REGION": "eu-central-1"}
+    for name, value in env.items():
+        bare.setenv(name, value)
+
+    def exchanged(env: dict[str, str]) -> str:
+        client = session_for(s3_settings(env)).create_client("sts", region_name="eu-central-1")
+        return str(client.meta.endpoint_url)
+
+    assert exchanged(env) == "http://127.0.0.1:1"  # in one's own pod: an object store may have its own
+    assert exchanged({**env, "FOREBAY_CACHE_ROOT": "/c"}) == "https://sts.eu-central-1.amazonaws.com"
+    bare.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:2")  # the operator's to say
+    named = {"FOREBAY_CACHE_ROOT": "/c", "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:2"}
+    assert exchanged({**env, **named}) == "http://127.0.0.1:2"
 
 
 def test_the_machines_role_gives_keys(server: Origin, bare: pytest.MonkeyPatch) -> None:

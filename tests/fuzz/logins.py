@@ -99,7 +99,7 @@ def seeds() -> dict[str, list[bytes]]:
     source = {"url": "https://pool.example/t", "format": {"type": "json", "subject_token_field_name": "t"}}
     federated = {
         "type": "external_account", "audience": "//iam", "subject_token_type": "jwt",
-        "token_url": "https://sts.example/v1", "credential_source": source,
+        "token_url": "https://sts.googleapis.com/v1/token", "credential_source": source,
     }  # fmt: skip
     other = {"service_account_impersonation_url": "https://iam.example/a:generateAccessToken"}
     user = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}

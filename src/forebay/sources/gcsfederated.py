@@ -18,6 +18,7 @@ from forebay.sources.wire.client import Client
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS = "urn:ietf:params:oauth:token-type:access_token"
 _ALL = "https://www.googleapis.com/auth/cloud-platform"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")  # an emulator; inside a pod nobody else listens there
 
 
 def federated(facts: Mapping[str, Any], client: Client, scope: str, env: Mapping[str, str]) -> object:
@@ -25,11 +26,11 @@ def federated(facts: Mapping[str, Any], client: Client, scope: str, env: Mapping
     to, impersonated if the file says so. Raises KeyError and the like for a file that lacks something,
     Denied, Invalid, Unavailable."""
     other = facts.get("service_account_impersonation_url")
+    url = _at_google(str(facts["token_url"]), env)
     subject = _subject(facts["credential_source"], client, env)
     form = {"grant_type": _EXCHANGE, "audience": facts["audience"], "scope": _ALL if other else scope,
             "requested_token_type": _ACCESS, "subject_token": subject,
             "subject_token_type": facts["subject_token_type"]}  # fmt: skip
-    url = str(facts["token_url"])
     with closing(client):
         reply = client.post(url, form)
     if reply.status != 200:
@@ -59,11 +60,23 @@ def impersonated(url: str, token: str, client: Client, scope: str) -> object:
     return {"access_token": answer.get("accessToken"), "expires_in": 3600}
 
 
+def _at_google(url: str, env: Mapping[str, str]) -> str:
+    """`url`, when the token that this machine's files and metadata hold may be sent there: whoever wrote the
+    credential file chose it, and need not be whoever runs the transfer. Raises Denied."""
+    where = urlsplit(url)
+    host = (where.hostname or "").lower()
+    ours = env.get("GOOGLE_CLOUD_UNIVERSE_DOMAIN") or "googleapis.com"
+    if (where.scheme == "https" and host.endswith(f".{ours}")) or host in _LOOPBACK:
+        return url
+    raise Denied(f"the credential file has this machine's token sent to {host or 'nowhere'}, which is not "
+                 f"Google's: its token_url must be https://sts.{ours}/v1/token or a region's")  # fmt: skip
+
+
 def _subject(source: Mapping[str, Any], client: Client, env: Mapping[str, str]) -> str:
     """The token to exchange, from a file or an address; read anew each time, since it is replaced."""
     if source.get("file"):
         path = Path(str(source["file"]))
-        refuse_cached(path, env)  # the file's content goes wherever the token_url says
+        refuse_cached(path, env)  # a copy is nobody's token
         try:
             text = path.read_text()
         except (OSError, UnicodeDecodeError) as error:

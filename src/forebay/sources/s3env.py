@@ -128,4 +128,7 @@ def session_for(settings: S3Settings) -> Any:
         session.set_credentials(
             env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], env.get("AWS_SESSION_TOKEN") or None
         )
+    if env.get("FOREBAY_CACHE_ROOT") and not env.get("AWS_ENDPOINT_URL_STS"):
+        # The machine's own identity is exchanged at Amazon's: a tenant names the endpoint of a cached model.
+        session.set_config_variable("ignore_configured_endpoint_urls", True)
     return session
