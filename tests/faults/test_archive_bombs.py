@@ -46,6 +46,28 @@ def test_an_archive_in_an_archive_stays_packed(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "inner.tar").read_bytes() == inner.read_bytes()
 
 
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
+    """What PyTorch and numpy write are zips, and the end of a zip says that it is one: only that was
+    unpacked, and the other files were silently missing."""
+    weights = io.BytesIO()
+    with zipfile.ZipFile(weights, "w") as pack:
+        pack.writestr("archive/data.pkl", b"x")
+    files = {"config.json": b"{}", "pytorch_model.bin": weights.getvalue()}
+    for name in ("model.tar", "0123abcd"):  # in a cache it has no name but its digest
+        out = tmp_path / f"out-{name}"
+        assert sorted(archives.unpack(a_tar(tmp_path / name, *files.items()), out)) == sorted(files)
+        assert all((out / path).read_bytes() == body for path, body in files.items())
+
+
+def test_a_zip_is_known_by_what_it_is(tmp_path: Path) -> None:
+    """With a program before it, too: so archives that unpack themselves are made."""
+    path = tmp_path / "0123abcd"
+    path.write_bytes(b"#!/bin/sh\n" + bytes(1024))
+    with zipfile.ZipFile(path, "a") as pack:
+        pack.writestr("a", b"abc")
+    assert archives.unpack(path, tmp_path / "out") == ["a"]
+
+
 SIZES = {"-1": Damaged, str(1 << 50): Damaged, "9" * 400: Damaged, "x": Damaged}
 
 

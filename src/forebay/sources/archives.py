@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import lzma
 import os
-import shutil
 import stat
 import struct
 import sys
@@ -97,7 +96,9 @@ def refused(name: str, error: OSError) -> ForebayError:
 
 
 def _entries(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    if archive.name.lower().removesuffix(".part").endswith(".zip") or zipfile.is_zipfile(archive):
+    # A tar whose last file is a zip (PyTorch's weights are) ends like one.
+    named = archive.name.lower().endswith(".zip")
+    if named or (zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive)):
         yield from _zip(archive)
     else:
         yield from _tar(archive)
@@ -171,8 +172,3 @@ def _write(body: IO[bytes], target: Path, most: int) -> int:
         out.flush()
         os.fsync(out.fileno())
     return total
-
-
-def discard(folder: Path) -> None:
-    """Remove what a failed unpacking left."""
-    shutil.rmtree(folder, ignore_errors=True)
