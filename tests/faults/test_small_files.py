@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from tests.faults.lying_server import Lie, LyingServer
 from tests.faults.pulling import KIB, Folder, Renewing, quick, some_bytes
 
 from forebay.errors import Clash, Damaged, Denied, ForebayError
-from forebay.pull import Report
+from forebay.pull import Hooks, Plan, Report, fetch
 from forebay.pull.limits import Limits
 from forebay.sources.http import HttpSource
 from forebay.sources.types import Listing, RemoteFile, Source
@@ -30,6 +34,30 @@ def pull(
     ]
     listing = Listing(server.url, "r", tuple(files))
     return folder.fetch(listing, source or HttpSource({}), settings=SETTINGS, **hooks)
+
+
+@contextmanager
+def answering(talk: Callable[[socket.socket, bool], None]) -> Iterator[str]:
+    """A server of its own mind: `talk` gets each connection, and whether it is the first."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def one(peer: socket.socket, first: bool) -> None:
+        with suppress(OSError), peer:
+            talk(peer, first)
+
+    def accept() -> None:
+        first = True
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=one, args=(listener.accept()[0], first), daemon=True).start()
+                first = False
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
 
 
 def whole(folder: Folder) -> bool:
@@ -96,6 +124,36 @@ def test_a_small_file_that_changed_since_it_was_listed_is_a_clash(tmp_path: Path
         with pytest.raises(Clash, match=r"5\.txt .* was changed since it was listed"):
             folder.fetch(Listing(server.url, "r", tuple(files)), HttpSource({}), settings=SETTINGS)
     assert "5.txt" not in folder.names()
+
+
+def test_answers_that_come_too_late_are_nobodys(tmp_path: Path) -> None:
+    """The connection was kept for the next request, which then got the answer to an earlier one: another file
+    of the same size, and nothing was promised of either."""
+    bodies = {f"/{n}": some_bytes(4 * KIB, seed=n) for n in range(COUNT)}
+    folder, asked = Folder(tmp_path), list[str]()
+
+    def late(peer: socket.socket, first: bool) -> None:
+        """The first answer at once; the others when one more request has come, on the first connection."""
+        todo: list[str] = []
+        while data := peer.recv(1 << 16):
+            todo += [line.split()[1] for line in data.decode().splitlines() if line.startswith("GET ")]
+            asked.extend(todo)
+            holds, first = first, False
+            for path in todo[:1] if holds else todo:
+                peer.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {4 * KIB}\r\nETag: x\r\n\r\n".encode())
+                peer.sendall(bodies[path])
+            todo = todo[1:] if holds else []
+
+    def have(file: RemoteFile) -> bool:
+        return file.path == "1" and len(asked) >= COUNT  # somebody else has brought it meanwhile
+
+    with answering(late) as url:
+        files = tuple(RemoteFile(path[1:], 4 * KIB, locator=url + path) for path in bodies)
+        plan = Plan(Listing(url, "r", files), (HttpSource({}),), folder.parts, folder.damaged, folder.publish)
+        one = quick(small_bytes=16 * KIB, block_bytes=64 * KIB, connections_start=1, connections_max=1)
+        fetch(plan, settings=one, hooks=Hooks(have=have), env={})
+    assert len(folder.names()) == COUNT - 1
+    assert all((folder.out / name).read_bytes() == bodies[f"/{name}"] for name in folder.names())
 
 
 def test_bytes_that_do_not_match_are_kept_aside(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def answers(data: bytes) -> None:
             conn.answer()
             count = conn.read_into(view, lambda _: None)
             got += count
-            if not conn.reusable:
+            if not conn.between:
                 break
         assert got <= len(data)
     except WireError:

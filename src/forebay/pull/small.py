@@ -77,7 +77,7 @@ class SmallFiles:
         heads = b"".join(request_head("GET", r.at, r.headers) for r in routes if isinstance(r.at, Where))
         self._asker.requests += len(routes)
         with self._watch.phase("wait"):
-            conn.send_raw(heads)
+            conn.send_raw(heads, len(routes))
         buffer = self._board.buffers.take(self._board.settings.block_bytes)
         if buffer is None:
             return
@@ -88,7 +88,7 @@ class SmallFiles:
                 transfer = left.pop(0)
                 if body is None or not self._finish(transfer, body, origin):
                     undone.append(transfer)
-                if not conn.reusable:
+                if not conn.between:
                     break  # closed, or the rest of a body is still in the way
         finally:
             left.extend(undone)
@@ -109,7 +109,7 @@ class SmallFiles:
         assert transfer.size is not None
         self._board.origins.welcoming.add(origin.index)
         got = self._read(conn, view[: transfer.size], count, origin)
-        if got == transfer.size and not conn.reusable:
+        if got == transfer.size and not conn.between:
             conn.skip(1)  # the end of a chunked body
         return view[:got] if got == transfer.size else None
 

@@ -120,10 +120,8 @@ class Conn:
         self._left: int | None = 0  # bytes of the body still to come; None: until the end of the connection
         self._chunked = False
         self._keep = True
-        self._slow_since: float | None = None
+        self._unanswered = 0
         self._window = (time.monotonic(), 0)
-        self.answers = 0
-        self.used_at = time.monotonic()
         self._sock = _connect(at, deadlines, proxy)
         try:
             if proxy is not None and at.scheme == "https":
@@ -170,8 +168,9 @@ class Conn:
             request_head(method, at, {**headers, **self._proxy_headers}, absolute=self._absolute) + body
         )
 
-    def send_raw(self, data: bytes) -> None:
-        """Send heads that `request_head` made. Raises Dropped."""
+    def send_raw(self, data: bytes, requests: int = 1) -> None:
+        """Send as many heads as `requests` says, made by `request_head`. Raises Dropped."""
+        self._unanswered += requests
         try:
             self._sock.sendall(data)
         except OSError as error:
@@ -184,7 +183,6 @@ class Conn:
             head = parse_head(self._head_bytes())
             if head.status >= 200 or head.status == 101:
                 break
-        self.answers += 1
         self._keep = head.keeps_open
         coding = head.get("transfer-encoding").lower()
         self._chunked = coding == "chunked"
@@ -197,12 +195,18 @@ class Conn:
         else:
             self._left = head.content_length
             self._keep = self._keep and self._left is not None
+        self._unanswered -= 1
         return head
 
     @property
-    def reusable(self) -> bool:
-        """Whether the last answer is read to its end and another request may follow."""
+    def between(self) -> bool:
+        """Whether the last answer is read to its end and another one may follow."""
         return self._keep and self._left == 0
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow: what comes next is the answer to it and to nothing before."""
+        return self.between and not self._unanswered
 
     def read_into(self, view: memoryview, moved: Callable[[int], None]) -> int:
         """Fill `view` from the body; fewer bytes only at the body's end. `moved` hears of each arrival.
@@ -257,8 +261,10 @@ class Conn:
             if self._line(2) != b"":
                 raise BadAnswer("a chunk does not end where it said")
             return self._chunk_size()
-        except Dropped as error:
-            error.got = got
+        except WireError as error:
+            self._keep = False  # nobody knows where the next answer begins
+            if isinstance(error, Dropped):
+                error.got = got
             raise
 
     def _chunk_size(self) -> int:
@@ -356,7 +362,6 @@ class Conn:
 
     def stale(self) -> bool:
         """Whether the peer has closed (or written into) an idle connection."""
-        self.used_at = time.monotonic()
         with contextlib.suppress(OSError, ValueError):
             return bool(select.select([self._sock], [], [], 0)[0])
         return True
