@@ -14,10 +14,16 @@ from contextlib import suppress
 from forebay.errors import ForebayError, Invalid
 from forebay.pull.answers import Asked, Verdict, judge
 from forebay.sources import gcs, hf, http, oci, s3
+from forebay.sources.azureauth import place_of
+from forebay.sources.file import local_path
 from forebay.sources.paths import safe_path
+from forebay.sources.s3env import s3_settings
+from forebay.sources.settings import patterns
+from forebay.sources.table import scheme_of
 from forebay.sources.wire.client import retry_after_s
 from forebay.sources.wire.conn import Conn, Deadlines, Trust
 from forebay.sources.wire.heads import BadAnswer, WireError, follow, parse_head, where
+from forebay.sources.wire.proxy import proxy_for
 from tests.fuzz import listings, local, logins
 
 QUICK = Deadlines(2.0, 2.0)
@@ -77,13 +83,24 @@ def paths(data: bytes) -> None:
 
 
 def addresses(data: bytes) -> None:
-    """A URL from a listing or a redirect."""
+    """A URL from a listing or a redirect, a URI from a spec, an endpoint or a proxy from the environment."""
     text = data.decode("utf-8", "replace")
     with suppress(Invalid):
         assert where(text).scheme in ("http", "https")
-    for parse in (s3.parse, hf.parse, gcs.parse, oci.parse):
+    for parse in (s3.parse, hf.parse, gcs.parse, oci.parse, local_path, scheme_of):
         with suppress(Invalid):
             parse(text)
+    for env in ({}, {"AZURE_STORAGE_ENDPOINT": text}, {"AZURE_STORAGE_CONNECTION_STRING": text}):
+        for uri in (text, "az://models/m"):
+            with suppress(Invalid):
+                assert where(place_of(uri, env).endpoint)
+    with suppress(Invalid):
+        assert where(s3_settings({"S3_ENDPOINT": text}).endpoint)
+    with suppress(Invalid):
+        to = proxy_for(where("http://hub.example/"), {"http_proxy": text, "no_proxy": text[::-1]})
+        assert to is None or (to.host and 0 < to.port < 65536)
+    with suppress(Invalid):
+        patterns({"P": text}, "P")
 
 
 def _leads_out(path: str) -> bool:

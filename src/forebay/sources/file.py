@@ -52,7 +52,10 @@ class FileSource:
 
 def local_path(uri: str) -> Path:
     """The absolute path that a file:// URI names. Raises Invalid."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise Invalid(f"{redacted(uri)!r} is not file:///absolute/path") from error
     path = unquote(parts.path)
     if (
         parts.scheme != "file"

@@ -16,6 +16,7 @@ from forebay.errors import ForebayError, Invalid
 from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client
 from forebay.sources.wire.conn import Deadlines
+from forebay.sources.wire.heads import where
 
 ASK_S = 2.0  # a peer that does not answer so soon is done without
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -47,11 +48,18 @@ def peers_from(env: Mapping[str, str], listing: Listing, key: str) -> tuple[Peer
     """
     urls = env.get("FOREBAY_PEERS", "").split()
     for url in urls:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        if not _is_address(url):
             raise Invalid(f"FOREBAY_PEERS: {url.rpartition('@')[2]} is no http://HOST:PORT of a peer")
     found = [(url, _known(url, env, listing, key)) for url in dict.fromkeys(urls)]
     return tuple(PeerSource(url, known) for url, known in found if known is not None)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        where(url)
+    except Invalid:
+        return False
+    return urlsplit(url).username is None
 
 
 def _known(url: str, env: Mapping[str, str], listing: Listing, key: str) -> Mapping[str, str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -13,6 +12,7 @@ from forebay.kit.foreign import parsed
 from forebay.kit.redact import redacted
 from forebay.sources.types import Listing
 from forebay.sources.wire.conn import Trust
+from forebay.sources.wire.heads import where
 
 TRUE = ("1", "true", "yes", "on")
 _SYSTEM_ROOTS = (
@@ -56,8 +56,11 @@ def _bundle(env: Mapping[str, str], *, aws: bool) -> str:
 def endpoint_of(url: str, name: str) -> str:
     """A service's address without a slash at its end. Raises Invalid for one with a user or password in it:
     addresses are stored and shown, credentials have variables of their own."""
-    if not re.match(r"(?i)https?://[^/]", url):
-        raise Invalid(f"{name} must be an http:// or https:// address, not {redacted(url[:200])!r}")
+    try:
+        where(url)
+    except Invalid as error:
+        shown = redacted(url[:200])
+        raise Invalid(f"{name} must be an http:// or https:// address, not {shown!r}") from error
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise Invalid(f"{name} holds a user or password; take it out and use the source's own variables")
     return url.rstrip("/")

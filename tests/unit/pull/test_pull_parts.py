@@ -12,10 +12,13 @@ from forebay.pull.limits import Bucket, Limits
 from forebay.pull.model import Report, Settings
 from forebay.pull.show import explanation, limited_by, size_text, summary
 from forebay.pull.tuner import Sight, Tuner
+from forebay.sources.file import local_path
 from forebay.sources.hf import parse
 from forebay.sources.http import HttpSource
+from forebay.sources.peer import peers_from
 from forebay.sources.s3env import s3_settings
 from forebay.sources.s3objects import parse as parse_s3
+from forebay.sources.types import Listing, RemoteFile
 from forebay.sources.wire.heads import headers_after, where
 from forebay.sources.wire.proxy import proxy_for
 
@@ -129,6 +132,21 @@ def test_proxies_are_chosen_as_curl_does(
     assert (None if proxy is None else (proxy.host, proxy.port)) == expected
 
 
+@pytest.mark.parametrize("odd", ["http://p:abc", "http://[x", "p:99999", "socks5h://p", "http://"])
+def test_an_address_that_is_none_is_a_setting_to_put_right(odd: str) -> None:
+    """And no bug of ours, which a ValueError was taken for."""
+    with pytest.raises(Invalid, match="check HTTP_PROXY") as refused:
+        proxy_for(where("http://a.example/x"), {"http_proxy": odd.replace("://", "://me:sesame@")})
+    assert "sesame" not in refused.value.message
+    for ask in (
+        lambda: peers_from({"FOREBAY_PEERS": odd}, Listing("u", "r", ()), "k"),
+        lambda: s3_settings({"AWS_ENDPOINT_URL": odd if "://" in odd else f"http://{odd}"}),
+        lambda: local_path(odd.replace("http", "file")),
+    ):
+        with pytest.raises(Invalid):
+            ask()
+
+
 def test_only_neutral_headers_cross_to_another_host_or_port() -> None:
     headers = {
         "Authorization": "Bearer x",
@@ -177,8 +195,6 @@ def test_a_region_or_a_path_does_not_make_another_host_amazons():
 
 
 def test_credentials_in_an_address_become_a_header_and_leave_the_address() -> None:
-    from forebay.sources.types import Listing, RemoteFile
-
     source = HttpSource({})
     request = source.request(
         Listing("u", "r", ()), RemoteFile("f", 1, locator="https://me:p%40ss@h.example/f")

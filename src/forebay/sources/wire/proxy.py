@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from forebay.errors import Invalid
-from forebay.sources.wire.heads import Where
+from forebay.sources.wire.heads import Where, where
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,19 @@ def proxy_for(at: Where, env: Mapping[str, str]) -> Proxy | None:
     text = _either(env, f"{at.scheme}_proxy") or _either(env, "all_proxy")
     if not text or _excepted(at, _either(env, "no_proxy")):
         return None
-    parts = urlsplit(text if "://" in text else f"http://{text}")
-    if parts.scheme != "http" or not parts.hostname:
+    url = text if "://" in text else f"http://{text}"
+    try:
+        to, parts = where(url), urlsplit(url)
+    except Invalid:
+        to = None
+    if to is None or to.scheme != "http":
         names = f"{at.scheme.upper()}_PROXY and ALL_PROXY"
         raise Invalid(f"the proxy for {at.host} must be an http:// address; check {names}")
     headers = {}
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Proxy-Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-    return Proxy(parts.hostname, parts.port or 3128, headers)
+    return Proxy(to.host, parts.port or 3128, headers)
 
 
 def _either(env: Mapping[str, str], name: str) -> str:
