@@ -23,6 +23,7 @@ from forebay.sources.wire.heads import HEAD_MAX, BadAnswer, Head, Where, WireErr
 from forebay.sources.wire.proxy import Proxy
 
 _TICK_S = 0.5
+_INTERIM_MAX = 32  # heads before an answer's own
 _BUFFER, _ROOMY = 64 * 1024, 256 * 1024  # for heads; for many small answers in one go
 
 
@@ -136,8 +137,11 @@ class Conn:
         host = f"[{at.host}]" if ":" in at.host else at.host
         lines = [f"CONNECT {host}:{at.port} HTTP/1.1", f"Host: {host}:{at.port}"]
         lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
-        self._sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-        head = parse_head(self._head_bytes())
+        try:
+            self.send_raw(("\r\n".join(lines) + "\r\n\r\n").encode(), 0)
+            head = parse_head(self._head_bytes())
+        except Dropped as error:
+            raise Unreachable(f"the proxy {proxy.host}:{proxy.port} made no tunnel: {error}") from error
         if head.status != 200:
             raise Unreachable(f"the proxy {proxy.host}:{proxy.port} answered {head.status} to CONNECT")
         self._lo = self._hi = 0
@@ -145,7 +149,9 @@ class Conn:
     def _secure(self, at: Where, trust: Trust) -> None:
         try:
             self._sock.settimeout(self._deadlines.connect_s)
-            self._sock = tls_context(trust).wrap_socket(self._sock, server_hostname=at.host)
+            self._sock = tls_context(trust).wrap_socket(
+                self._sock, server_hostname=at.host, suppress_ragged_eofs=False
+            )
             self._sock.settimeout(_TICK_S)
         except ssl.SSLCertVerificationError as error:
             remedy = _REMEDIES.get(error.verify_code, _REMEDY)
@@ -179,10 +185,12 @@ class Conn:
 
     def answer(self, *, method: str = "GET") -> Head:
         """Read the next answer's head, skipping interim ones. Raises Dropped, Stalled, BadAnswer."""
-        while True:
+        for _ in range(_INTERIM_MAX):
             head = parse_head(self._head_bytes())
             if head.status >= 200 or head.status == 101:
                 break
+        else:
+            raise BadAnswer(f"{_INTERIM_MAX} interim answers and no other")
         self._keep = head.keeps_open
         coding = head.get("transfer-encoding").lower()
         self._chunked = coding == "chunked"
@@ -271,53 +279,45 @@ class Conn:
         text = self._line(1024).split(b";", 1)[0].strip()
         if not text or len(text) > 15 or any(c not in b"0123456789abcdefABCDEF" for c in text):
             raise BadAnswer(f"bad chunk size {text[:20]!r}")
-        size = int(text, 16)
+        size, most = int(text, 16), HEAD_MAX
         while size == 0 and (line := self._line(HEAD_MAX)):
-            if b":" not in line:
+            most -= len(line)
+            if b":" not in line or most < 0:
                 raise BadAnswer(f"bad trailer {line[:40]!r}")
         return size
 
     def _line(self, most: int) -> bytes:
-        out = b""
-        while True:
-            end = self._bytes.find(b"\n", self._lo, self._hi)
-            if end >= 0:
-                out += self._bytes[self._lo : end]
-                self._lo = end + 1
-                return out.removesuffix(b"\r")
-            out += bytes(self._buffer[self._lo : self._hi])
-            if len(out) > most:
+        while (end := self._bytes.find(b"\n", self._lo, self._hi)) < 0:
+            if self._hi - self._lo > most:
                 raise BadAnswer("a line that should be short is not")
-            self._lo = self._hi = 0
             self._fill()
+        line = bytes(self._buffer[self._lo : end])
+        self._lo = end + 1
+        return line.removesuffix(b"\r")
 
     def _head_bytes(self) -> bytes:
-        end = self._bytes.find(b"\r\n\r\n", self._lo, self._hi)
-        if end >= 0 and self._bytes.find(b"\n\n", self._lo, end) < 0:  # the usual case, without a copy of all
-            head = bytes(self._bytes[self._lo : end])
-            self._lo = end + 4
-            return head.lstrip(b"\r\n")
-        out = b""
         while True:
-            data = bytes(self._buffer[self._lo : self._hi])
-            whole = out + data
-            at, skip = whole.find(b"\r\n\r\n"), 4
-            if at < 0 and (bare := whole.find(b"\n\n")) >= 0:
-                at, skip = bare, 2
-            if at >= 0:
-                self._lo += at + skip - len(out)
-                return whole[:at].lstrip(b"\r\n")
-            if len(whole) > HEAD_MAX:
-                raise BadAnswer("a head of more than 64 KiB")
-            out, self._lo, self._hi = whole, 0, 0
+            end, skip = self._bytes.find(b"\r\n\r\n", self._lo, self._hi), 4
+            bare = self._bytes.find(b"\n\n", self._lo, self._hi if end < 0 else end)
+            if bare >= 0:
+                end, skip = bare, 2
+            if end >= 0:
+                head = bytes(self._buffer[self._lo : end])
+                self._lo = end + skip
+                return head.lstrip(b"\r\n")
             self._fill()
 
     def _fill(self) -> None:
-        """Put what has come into the own buffer, which is empty."""
-        count = self._receive(self._buffer, 0)
+        """Receive more behind what is in the own buffer."""
+        have = self._hi - self._lo
+        if have >= HEAD_MAX:
+            raise BadAnswer("a head of more than 64 KiB")
+        self._buffer[:have] = self._buffer[self._lo : self._hi]
+        self._lo, self._hi = 0, have
+        count = self._receive(self._buffer[have:], 0)
         if not count:
             raise Dropped("the connection ended early")
-        self._lo, self._hi = 0, count
+        self._hi += count
 
     def _some(self, view: memoryview) -> int:
         """At least one byte into `view`, 0 at the end of the connection."""
@@ -339,6 +339,12 @@ class Conn:
             except (BlockingIOError, TimeoutError, InterruptedError, ssl.SSLWantReadError):
                 self._watch_speed(0)
                 continue
+            except ssl.SSLEOFError as error:
+                if self._left is None:  # RFC 9112, 9.8
+                    raise Dropped(
+                        "the connection ended without TLS's goodbye: the body may be cut"
+                    ) from error
+                return 0
             except OSError as error:
                 raise Dropped(f"receiving failed: {error}") from error
             self._watch_speed(count)
