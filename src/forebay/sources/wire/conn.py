@@ -341,9 +341,7 @@ class Conn:
                 continue
             except ssl.SSLEOFError as error:
                 if self._left is None:  # RFC 9112, 9.8
-                    raise Dropped(
-                        "the connection ended without TLS's goodbye: the body may be cut"
-                    ) from error
+                    raise Dropped("it ended without TLS's goodbye: the body may be cut") from error
                 return 0
             except OSError as error:
                 raise Dropped(f"receiving failed: {error}") from error
