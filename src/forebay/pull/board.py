@@ -20,11 +20,12 @@ from forebay.pull.buffers import Buffers
 from forebay.pull.model import Finished, Settings
 from forebay.pull.order import Order
 from forebay.pull.plan import ordered_piece, piece_bytes
-from forebay.pull.state import Batch, Claim, Item, Opening, Origin, Transfer, Work, next_piece
+from forebay.pull.state import Batch, Claim, Item, Opening, Origin, Transfer, Waiting, Work, next_piece
 from forebay.pull.tuner import FAR_S
 from forebay.sources.types import RemoteFile
 
 RESTARTS_MAX = 2
+OPEN_MAX = 100  # files at once: each takes three descriptors, and a shell gives 1024
 
 
 class Board:
@@ -40,7 +41,6 @@ class Board:
         self.buffers = Buffers(settings.buffers_bytes_max)
         self.order = Order(self.buffers, settings.buffers_bytes_max // 2)
         self.error: BaseException | None = None
-        self.stopped = False
         self.notes: list[str] = []
         self.origins = Origins(tuple(origins), self.notes)
         self.left = len(wanted)
@@ -51,16 +51,15 @@ class Board:
         self._answers, self._shortest_s = 0, math.inf
         self.unjournaled = 0
         self._journal_bytes = max(settings.journal_every_bytes, sum(f.size or 0 for f in wanted) // 100)
-        small, large = state.small_and_large(wanted, settings.small_bytes)
-        self._make, self.small = make, deque(small)
-        self.waiting = deque(map(make, large))
-        self.known = list(self.waiting)  # all that may have a part
+        self.waiting = Waiting(wanted, settings.small_bytes, make)
+        self.known: list[Transfer] = []  # all that may have a part
+        self._held = 0  # those whose part is open
         self.busy: deque[Transfer] = deque()  # others are at them
         self.open: list[Transfer] = []
         self.hashable: deque[Transfer] = deque()
         self.verified: deque[Finished | Transfer] = deque()
         self.batches = 0
-        files = min(4, len(self.waiting) + -(-len(self.small) // 64))
+        files = min(4, len(self.waiting.large) + -(-len(self.waiting.small) // 64))
         self.target = max(1, min(settings.connections_max, settings.connections_start or files))
 
     # --- workers ---
@@ -77,21 +76,34 @@ class Board:
     @property
     def over(self) -> bool:
         """Whether nothing is left to do, or nothing more may be done."""
-        return self.stopped or self.error is not None or self.left == 0
+        return self.error is not None or self.left == 0
 
     @property
     def wanting(self) -> bool:
         """Whether one more worker would find something to do."""
-        return bool(self.waiting) or len(self.small) > 64 or any(next_piece(t, 1) for t in self.open)
+        return len(self.waiting.small) > 64 or self._has_large
+
+    @property
+    def _has_large(self) -> bool:
+        return bool(self.waiting.large) or any(next_piece(t, 1) for t in self.open)
 
     def _pick(self, pace: float) -> Work | None:
-        big = bool(self.waiting) or any(next_piece(t, 1) for t in self.open)
-        if self.small and self.batches < (max(1, self.target // 4) if big else self._batches_most):
-            self.batches += 1
-            return state.batch_of(self.small, self._make, self.settings.block_bytes)
-        if self.waiting:
-            return Opening(self.waiting.popleft())
-        return self._piece(pace) or (Opening(self.busy.popleft()) if self.busy else None)
+        if self.waiting.small:
+            # Near by, four threads keep the cores busy with them, and more only wait for each other.
+            most = self.target if self._far else min(4, self.target)
+            if self.batches < (max(1, self.target // 4) if self._has_large else most):
+                self.batches += 1
+                return self.waiting.batch(self.settings.block_bytes)
+        if self._held >= OPEN_MAX:
+            return self._piece(pace)
+        if self.waiting.large:
+            self.known.append(self.waiting.next_large())
+            return self._opening(self.known[-1])
+        return self._piece(pace) or (self._opening(self.busy.popleft()) if self.busy else None)
+
+    def _opening(self, transfer: Transfer) -> Opening:
+        self._held += 1
+        return Opening(transfer)
 
     def _piece(self, pace: float, at: Transfer | None = None) -> Claim | None:
         """Of `at`, or else of the file with the fewest connections: then bytes come in order."""
@@ -116,15 +128,10 @@ class Board:
     def _far(self) -> bool:
         return self.round_trip_s >= FAR_S
 
-    @property
-    def _batches_most(self) -> int:
-        """Near by, four threads keep the cores busy with small files, and more only wait for each other."""
-        return self.target if self._far else min(4, self.target)
-
     def _segment(self, pace: float) -> int:
         streams = self.target * (2 if self._far else 1)
-        room = ordered_piece(self.order.early_max, streams, len(self.open) + len(self.waiting))
-        left = sum((t.size or 0) - t.done.total for t in self.open) + sum(t.size or 0 for t in self.waiting)
+        room = ordered_piece(self.order.early_max, streams, len(self.open) + len(self.waiting.large))
+        left = sum((t.size or 0) - t.done.total for t in self.open) + self.waiting.large_bytes
         most = max(room, int(pace * self.round_trip_s))
         return piece_bytes(pace, left, self.target, first=self.settings.segment_bytes, most=most)
 
@@ -152,13 +159,13 @@ class Board:
     def later(self, transfer: Transfer) -> None:
         """Someone else is at this file: look again later."""
         with self.changed:
+            self._held -= 1
             self.busy.append(transfer)
 
     def skipped(self, transfer: Transfer) -> None:
         """Someone else has finished it."""
         with self.changed:
-            if transfer in self.open:
-                self.open.remove(transfer)
+            self._held -= 1
             self.had.append(transfer)
             self.left -= 1
             self._wake_all()
@@ -214,8 +221,9 @@ class Board:
     def learned_size(self, claim: Claim, size: int) -> None:
         """The file's size is known now."""
         with self.changed:
-            claim.transfer.size = claim.end = size
-            self._wake_hasher(claim.transfer)
+            if claim.epoch == claim.transfer.epoch:
+                claim.transfer.size = claim.end = size
+                self._wake_hasher(claim.transfer)
 
     def one_stream(self, claim: Claim) -> bool:
         """Ranges do not work for this file. True if this claim may carry on as the only stream."""
@@ -312,26 +320,19 @@ class Board:
             self._wake_hasher(transfer)
             return False
 
-    def good(self, transfer: Transfer) -> None:
-        """The digests hold: it may be made durable and published."""
+    def good(self, file: Finished | Transfer) -> None:
+        """The digests hold: it may be made durable and published. `Finished` is a small file."""
         with self.changed:
-            if transfer in self.open:
-                self.open.remove(transfer)
-            self.verified.append(transfer)
-            self._to_commit.notify()
-
-    def small_good(self, finished: Finished) -> None:
-        """A small file is verified and written."""
-        with self.changed:
-            self.verified.append(finished)
+            if isinstance(file, Transfer):
+                self.open.remove(file)
+            self.verified.append(file)
             self._to_commit.notify()
 
     def small_over(self, batch: Batch, left: Sequence[Transfer]) -> None:
-        """A batch is through; what it could not fetch simply goes the long way."""
+        """A batch is through; what it could not fetch goes the long way."""
         with self.changed:
             self.batches -= 1
-            self.waiting.extend(left)
-            self.known.extend(left)
+            self.waiting.back(left)
             self.changed.notify_all()
 
     def bad(self, transfer: Transfer, why: str, aside: Path) -> None:
@@ -357,10 +358,11 @@ class Board:
                 return []
             return [self.verified.popleft() for _ in range(min(512, len(self.verified)))]
 
-    def published(self, count: int) -> None:
-        """So many files have their names."""
+    def published(self, count: int, *, parts: int = 0) -> None:
+        """So many files have their names; `parts` of them were large."""
         with self.changed:
             self.left -= count
+            self._held -= parts
             self._wake_all()
 
     # --- the whole ---
@@ -372,7 +374,7 @@ class Board:
     def fail(self, error: BaseException) -> None:
         """Everyone stops; the first error is the one that is told."""
         with self.changed:
-            if self.error is None and not self.stopped:
+            if self.error is None:
                 known = isinstance(error, ForebayError)
                 self.error = error if known else Bug(f"the pull broke its own rules: {error!r}")
                 self.error.__cause__ = None if known else error
@@ -382,7 +384,6 @@ class Board:
         """Everyone stops; what has come is kept."""
         with self.changed:
             if self.left and self.error is None:
-                self.stopped = True
                 self.error = Unavailable("stopped before the end; what came is kept, pull again to go on")
             self._wake_all()
 

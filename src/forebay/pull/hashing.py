@@ -160,7 +160,7 @@ class Committer:
             transfer.lock.release()
         self.files += len(finished)
         self.bytes += sum(item.size for item in finished)
-        self._board.published(len(finished))
+        self._board.published(len(finished), parts=len(big))
 
 
 def _synced(transfer: Transfer) -> Finished:

@@ -141,7 +141,7 @@ class SmallFiles:
             finally:
                 os.close(descriptor)
         observed = not digests.promised
-        self._board.small_good(
+        self._board.good(
             Finished(transfer.file, Path(path), len(body), digests.sha256, observed, (origin.name,))
         )
         return True

@@ -173,27 +173,41 @@ def next_piece(transfer: Transfer, most: int) -> tuple[int, int | None] | None:
     return next_segment(taken, transfer.size, most)
 
 
-def small_and_large(
-    files: Sequence[RemoteFile], small_bytes: int
-) -> tuple[list[RemoteFile], list[RemoteFile]]:
-    """Which files are pipelined, and which are fetched in pieces: the largest first, then the last ones to
-    finish are short."""
-    small = [f for f in files if f.size and f.size <= small_bytes]
-    large = [f for f in files if not f.size or f.size > small_bytes]
-    if len(small) == 1:
-        small, large = [], [*large, *small]  # nothing to pipeline
-    return small, sorted(large, key=lambda f: -(f.size or 1 << 62))
+class Waiting:
+    """Files whose turn has not come. Transfers are made only then: a hundred thousand of them take half a
+    gigabyte."""
 
+    def __init__(
+        self, files: Sequence[RemoteFile], small_bytes: int, make: Callable[[RemoteFile], Transfer]
+    ) -> None:
+        small = [f for f in files if f.size and f.size <= small_bytes]
+        large = [f for f in files if not f.size or f.size > small_bytes]
+        if len(small) == 1:
+            small, large = [], [*large, *small]  # nothing to pipeline
+        self._make, self.small = make, deque(small)  # those that are pipelined
+        # The largest first, then the last ones to finish are short.
+        self.large = deque(sorted(large, key=lambda f: -(f.size or 1 << 62)))
+        self.large_bytes = sum(f.size or 0 for f in large)
 
-def batch_of(small: deque[RemoteFile], make: Callable[[RemoteFile], Transfer], bytes_max: int) -> Batch:
-    """The next small files, so many that one connection is worth while. Transfers are made only now: a
-    hundred thousand of them take half a gigabyte."""
-    batch: list[Transfer] = []
-    total = 0
-    while small and len(batch) < 64 and total < bytes_max:
-        batch.append(make(small.popleft()))
-        total += batch[-1].size or 0
-    return Batch(batch)
+    def next_large(self) -> Transfer:
+        """The next file that is fetched in pieces."""
+        file = self.large.popleft()
+        self.large_bytes -= file.size or 0
+        return self._make(file)
+
+    def batch(self, bytes_max: int) -> Batch:
+        """The next small files, so many that one connection is worth while."""
+        batch: list[Transfer] = []
+        total = 0
+        while self.small and len(batch) < 64 and total < bytes_max:
+            batch.append(self._make(self.small.popleft()))
+            total += batch[-1].size or 0
+        return Batch(batch)
+
+    def back(self, transfers: Sequence[Transfer]) -> None:
+        """Small files that could not be pipelined are fetched like large ones."""
+        self.large.extend(transfer.file for transfer in transfers)
+        self.large_bytes += sum(transfer.size or 0 for transfer in transfers)
 
 
 def entry_of(transfer: Transfer) -> journal.Entry:

@@ -8,13 +8,13 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from forebay.pull.board import Board
+from forebay.pull.board import OPEN_MAX, Board
 from forebay.pull.buffers import block
 from forebay.pull.digests import Digests
 from forebay.pull.hashing import HOT_BYTES, Hasher
 from forebay.pull.model import Settings
 from forebay.pull.opening import transfer_of
-from forebay.pull.state import Claim, Item, Transfer
+from forebay.pull.state import Claim, Item, Opening, Transfer
 from forebay.sources.types import Listing, RemoteFile
 
 
@@ -27,17 +27,42 @@ def test_many_small_files_beside_a_large_one_are_sorted_at_once() -> None:
     began = time.process_time()
     board = Board(files, make, [], Settings())
     assert time.process_time() - began < 0.5
-    assert len(board.small) == 6000
-    assert [t.file.path for t in board.waiting] == ["of-any-size", "empty", "w.bin"]
+    assert len(board.waiting.small) == 6000
+    assert [file.path for file in board.waiting.large] == ["of-any-size", "empty", "w.bin"]
 
 
-def one_file() -> tuple[Board, Transfer]:
-    file = RemoteFile("w.bin", 4 * HOT_BYTES)
+def one_file(size: int | None = 4 * HOT_BYTES) -> tuple[Board, Transfer]:
+    file = RemoteFile("w.bin", size)
     make = partial(transfer_of, Listing("https://h/w.bin", "r", (file,)), Path("parts"))
     board = Board([file], make, [], Settings(connections_start=2))
-    transfer = board.waiting.popleft()
-    board.opened(transfer)
-    return board, transfer
+    return board, opened(board)
+
+
+def opened(board: Board) -> Transfer:
+    """The next file that a worker is to open, as if it had."""
+    work = board.claim(0, 0.0)
+    assert isinstance(work, Opening)
+    board.opened(work.transfer)
+    return work.transfer
+
+
+def test_of_many_large_files_some_are_open_at_once() -> None:
+    """All were, with three descriptors each: of a thousand shards none came where a process may have 1024."""
+    files = [RemoteFile(f"{n}.bin", 1 << 30, sha256=f"{n:064x}") for n in range(1000)]
+    make = partial(transfer_of, Listing("hf://acme/tiny", "r", tuple(files)), Path("parts"))
+    board = Board(files, make, [], Settings(connections_start=1))
+    first = [opened(board) for _ in range(OPEN_MAX)]
+    assert 3 * OPEN_MAX < 400 and isinstance(board.claim(0, 0.0), Claim)
+    board.published(1)  # a small file
+    assert isinstance(board.claim(0, 0.0), Claim)
+    board.published(1, parts=1)
+    assert opened(board) not in first and isinstance(board.claim(0, 0.0), Claim)
+    for let_go in (board.skipped, board.later):  # somebody else has it, or is at it
+        board.published(1, parts=1)
+        work = board.claim(0, 0.0)
+        assert isinstance(work, Opening)
+        let_go(work.transfer)
+        assert opened(board) not in first and isinstance(board.claim(0, 0.0), Claim)
 
 
 def test_the_digest_of_a_file_that_starts_over_holds_nothing_of_before() -> None:
@@ -68,6 +93,19 @@ def test_while_old_bytes_are_written_nobody_fetches_new_ones() -> None:
     assert transfer.done.total == 0
 
 
+def test_the_end_of_old_bytes_is_no_size_of_the_new_ones() -> None:
+    board, transfer = one_file(size=None)
+    old = board.claim(0, 0.0)
+    assert isinstance(old, Claim)
+    board.start_over(transfer, 0, "it changed")
+    board.learned_size(old, 4096)
+    assert transfer.size is None
+    new = board.claim(0, 0.0)
+    assert isinstance(new, Claim)
+    board.learned_size(new, 8192)
+    assert transfer.size == new.end == 8192
+
+
 def test_small_files_that_wait_take_next_to_no_memory() -> None:
     """A hundred thousand took half a gigabyte: each had all that a file has while it is fetched."""
     files = [RemoteFile(f"{n}.json", 100, git_sha1=f"{n:040x}") for n in range(5000)]
@@ -76,4 +114,4 @@ def test_small_files_that_wait_take_next_to_no_memory() -> None:
     board = Board(files, make, [], Settings())
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(board.small) == 5000 and taken < 5000 * 100
+    assert len(board.waiting.small) == 5000 and taken < 5000 * 100
