@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.kit.failpoints import failpoint
-from forebay.kit.foreign import parsed
+from forebay.kit.foreign import count, parsed
 from forebay.pull.plan import Ranges
 from forebay.sources.types import RemoteFile
 
@@ -38,6 +38,7 @@ class Entry:
     etags: dict[str, str] = field(default_factory=dict)  # per host that sent bytes
     origins: tuple[str, ...] = ()
     boot: str = ""  # of the kernel that took the bytes
+    void: bool = False  # the MD5 that was promised is none
 
 
 @cache
@@ -67,6 +68,7 @@ def encode(entry: Entry) -> bytes:
         "etags": entry.etags,
         "origins": list(entry.origins),
         "boot": entry.boot,
+        "void": entry.void,
     }
     return sealed(json.dumps(body, separators=(",", ":")).encode())
 
@@ -91,8 +93,8 @@ def decode(data: bytes) -> Entry | None:
         length, digest = body["prefix"]
         etags = {str(k): str(v) for k, v in body["etags"].items()}
         names = tuple(str(o) for o in body["origins"])
-        boot = str(body.get("boot", ""))
-        return Entry(str(body["identity"]), Ranges(done), int(length), str(digest), etags, names, boot)
+        about, boot, void = str(body["identity"]), str(body.get("boot", "")), body.get("void") is True
+        return Entry(about, Ranges(done), count(length), str(digest), etags, names, boot, void)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 

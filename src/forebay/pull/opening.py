@@ -39,6 +39,7 @@ def _open(transfer: Transfer, *, direct: bool) -> None:
     entry = journal.load(transfer.journal, transfer.identity)
     transfer.part = Part(transfer.path, direct=direct)
     transfer.digests = Digests(transfer.file, transfer.size)
+    transfer.digests.md5_void = entry is not None and entry.void
     # Without a digest, ETag or date of what came nobody can tell whether the rest is of the same version.
     if entry is None or not (transfer.digests.promised or entry.etags):
         with disk_errors(f"clear {transfer.path}"), transfer.path.open("r+b") as part:

@@ -215,4 +215,4 @@ def entry_of(transfer: Transfer) -> journal.Entry:
     transfer.dirty = False
     done, senders = Ranges(transfer.done), tuple(sorted(transfer.senders))
     return journal.Entry(transfer.identity, done, *transfer.prefix, dict(transfer.etags), senders,
-                         journal.boot_id())  # fmt: skip
+                         journal.boot_id(), transfer.digests.md5_void)  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from forebay.pull import journal, parts
 from forebay.pull.opening import open_transfer, transfer_of
 from forebay.pull.plan import Ranges
-from forebay.pull.state import Transfer
+from forebay.pull.state import Transfer, entry_of
 from forebay.sources.types import Listing, RemoteFile
 
 BODY = bytes(range(256)) * 64
@@ -18,12 +18,18 @@ CAME = Ranges([(0, 4096), (8192, 12288)])
 
 
 def reopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, boots: tuple[str, str], sha256: str = "",
-             on_disk: int = len(BODY), etags: tuple[str, ...] = ("e",)) -> Transfer:  # fmt: skip
+             md5: str = "", void: bool = False, on_disk: int = len(BODY),
+             etags: tuple[str, ...] = ("e",)) -> Transfer:  # fmt: skip
     """A part left under the first run of the kernel and opened under the second."""
-    file = RemoteFile("model.bin", len(BODY), sha256=sha256, etag="e")
-    transfer = transfer_of(Listing("https://h/model.bin", "r", (file,)), tmp_path, file)
-    transfer.path.write_bytes(BODY[:on_disk])
-    entry = journal.Entry(transfer.identity, CAME, 4096, "d" * 64, dict.fromkeys(etags, "e"), boot=boots[0])
+    file = RemoteFile("model.bin", len(BODY), sha256=sha256, md5=md5, etag="e")
+    left, transfer = (
+        transfer_of(Listing("https://h/model.bin", "r", (file,)), tmp_path, file) for _ in range(2)
+    )
+    left.path.write_bytes(BODY[:on_disk])
+    left.done, left.prefix, left.digests.md5_void = CAME, (4096, "d" * 64), void
+    left.etags = dict.fromkeys(etags, "e")
+    monkeypatch.setattr(journal, "boot_id", lambda: boots[0])
+    entry = entry_of(left)
     journal.save(transfer.journal, entry)
     monkeypatch.setattr(journal, "boot_id", lambda: boots[1])
     assert open_transfer(transfer, direct=False, have=lambda _: False) == "open"
@@ -57,6 +63,15 @@ def test_without_digest_etag_and_date_nothing_is_kept(tmp_path, monkeypatch):
 def test_with_a_promised_digest_all_is_kept_whoever_ran(tmp_path, monkeypatch):
     """The digest decides in the end."""
     assert reopened(tmp_path, monkeypatch, boots=("b1", "b2"), sha256="a" * 64).done == CAME
+
+
+def test_a_promise_that_turned_out_to_be_none_is_none_to_the_next_process(tmp_path, monkeypatch):
+    """The ETag of an object under a key of its own looks like an MD5: what a power cut undid was kept, and
+    published, as nothing is compared with it in the end."""
+    kept = reopened(tmp_path, monkeypatch, boots=("b1", "b2"), md5="a" * 32, void=True)
+    assert kept.done == Ranges([(0, 4096)]) and not kept.digests.promised
+    assert reopened(tmp_path, monkeypatch, boots=("b1", "b1"), md5="a" * 32, void=True).done == CAME
+    assert reopened(tmp_path, monkeypatch, boots=("b1", "b2"), md5="a" * 32).done == CAME
 
 
 def test_what_the_file_is_too_short_for_is_not_kept(tmp_path, monkeypatch):
