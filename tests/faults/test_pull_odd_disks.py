@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
+import mmap
 import os
 import subprocess
 import tarfile
@@ -46,6 +47,31 @@ def test_a_file_system_that_refuses_direct_writes_is_written_through_the_cache(
             patch.setattr(os, name, fake)
             report = pull_to(server.url, tmp_path / name, env={}, settings=Settings())
         assert (tmp_path / name / "model.bin").read_bytes() == BODY and report.retries == 0
+
+
+def test_a_part_on_such_a_file_system_is_read_again_through_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier run left is read before anything is written, so the first refusal is that of a read."""
+    real_read, direct = os.preadv, list[int]()
+
+    def no_read(descriptor: int, views: list[memoryview], offset: int) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            direct.append(descriptor)
+            raise OSError(errno.EINVAL, "not meant")
+        return real_read(descriptor, views, offset)
+
+    path, page = tmp_path / "x.part", memoryview(mmap.mmap(-1, 4096))
+    path.write_bytes(BODY[:4096])
+    monkeypatch.setattr(os, "preadv", no_read)
+    part = Part(path, direct=True)
+    if not part.direct:
+        pytest.skip("no direct writes here at all")
+    assert part.read(0, page) == 4096 and bytes(page) == BODY[:4096]
+    assert part.read(0, page) == 4096 and len(direct) == 1 and not part.direct
+    part.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(direct[0])  # given up, and closed all the same
 
 
 def test_without_locks_a_pull_works_as_if_it_were_alone(

@@ -6,7 +6,9 @@ import contextlib
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from forebay.errors import ForebayError
 from forebay.kit.disk_errors import disk_error
@@ -24,43 +26,39 @@ class Part:
         self.wanted_direct = direct
         with disk_errors(f"open {path}"):
             self._cached = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._direct = -1
+        self._past_cache = -1
         if direct and _DIRECT:
             with contextlib.suppress(OSError):
-                self._direct = os.open(path, os.O_RDWR | _DIRECT | os.O_CLOEXEC)
-
-    @property
-    def direct(self) -> bool:
-        """Whether whole blocks go past the page cache."""
-        return self._direct >= 0
+                self._past_cache = os.open(path, os.O_RDWR | _DIRECT | os.O_CLOEXEC)
+        self.direct = self._past_cache >= 0  # whether whole blocks go past the page cache
 
     def write(self, offset: int, view: memoryview) -> None:
         """Write `view`, which starts on a page, at `offset`. Raises Exhausted, Unavailable."""
-        whole = len(view) // ALIGN * ALIGN if self._direct >= 0 and offset % ALIGN == 0 else 0
+        whole = len(view) // ALIGN * ALIGN if self.direct and offset % ALIGN == 0 else 0
         with disk_errors(f"write {self.path}"):
-            if whole and not self._write_direct(offset, view[:whole]):
-                whole = 0
-            write_all(self._cached, offset + whole, view[whole:])
-
-    def _write_direct(self, offset: int, view: memoryview) -> bool:
-        try:
-            done = os.pwrite(self._direct, view, offset)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-                raise
-            self._direct = -1  # opened, but not meant: overlay and network file systems do that
-            return False
-        if done < len(view):
+            done = self._directly(os.pwrite, view[:whole], offset) if whole else 0
             write_all(self._cached, offset + done, view[done:])
-        return True
 
     def read(self, offset: int, view: memoryview) -> int:
         """Read into `view`, which starts on a page; returns how many bytes, fewer only at the end of the
         file."""
         with disk_errors(f"read {self.path}"):
-            if self._direct >= 0 and offset % ALIGN == 0 and len(view) % ALIGN == 0:
-                return os.preadv(self._direct, [view], offset)
+            if self.direct and offset % ALIGN == 0 and len(view) % ALIGN == 0:
+                got = self._directly(os.preadv, [view], offset)
+                if self.direct:
+                    return got
             return os.preadv(self._cached, [view], offset)
+
+    def _directly(self, call: Callable[[int, Any, int], int], what: object, offset: int) -> int:
+        """How many bytes went past the page cache; none where the file system opens a file for that and does
+        not mean it: overlay and network file systems do that."""
+        try:
+            return call(self._past_cache, what, offset)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+            self.direct = False
+            return 0
 
     def sync(self, size: int) -> None:
         """Cut to `size` and make it durable.
@@ -79,11 +77,11 @@ class Part:
 
     def close(self) -> None:
         """Close the descriptors."""
-        for descriptor in (self._cached, self._direct):
+        for descriptor in (self._cached, self._past_cache):
             if descriptor >= 0:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
-        self._cached = self._direct = -1
+        self._cached = self._past_cache = -1
 
 
 def write_all(descriptor: int, offset: int, view: memoryview) -> None:
