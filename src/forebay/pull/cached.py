@@ -32,6 +32,7 @@ from forebay.pull.engine import fetch
 from forebay.pull.folder import Watching
 from forebay.pull.limits import Limits
 from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
+from forebay.pull.stopping import waiting
 from forebay.pull.yielding import RateFile
 from forebay.sources.layers import unpack_listing
 from forebay.sources.peer import peers_from
@@ -100,10 +101,11 @@ def pull_cached(
     root, watching = open_root(wish.root), watching or Watching()
     key = wish.key or storage_key(uri)
     with (
-        Trip(watching.on_report, report) as trip,
-        translated(f"the cache {wish.root}"),
-        asking(root, key=key, model=wish.model, uri=redacted(uri), cache_uid=wish.cache_uid) as asker,
-    ):
+        Trip(watching.on_report, report) as trip, translated(f"the cache {wish.root}"), ExitStack() as held,
+    ):  # fmt: skip
+        with waiting(watching.stop):  # another pull of this model may be at work
+            asked = asking(root, key=key, model=wish.model, uri=redacted(uri), cache_uid=wish.cache_uid)
+            asker = held.enter_context(asked)
         try:
             manifest = _Work(root, wish, env, watching, trip).run(key, asker)
         except (ForebayError, OSError) as error:
@@ -145,10 +147,10 @@ class _Work:
     _told_at: float = 0.0
 
     def run(self, key: str, asker: Asker) -> Manifest:
-        with self.trip.stage("resolve"):
+        with self.trip.stage("resolve"), waiting(self.watching.stop):
             source, listing = self._resolve(manifests.find(self.root, key))
         with ExitStack() as lock:
-            with self.trip.stage("room"):
+            with self.trip.stage("room"), waiting(self.watching.stop):
                 lock.enter_context(self.root.disk.lock(self.root.layout.part_lock(key), OTHER_PULL_WAIT_S))
             manifest = self._kept(self._here(key, listing))
             if manifest is None:
@@ -204,7 +206,7 @@ class _Work:
     def _fetch(self, key: str, source: Source, listing: Listing, asker: Asker) -> Manifest:
         with self.trip.stage("look"):
             self._claim(key, listing)
-        with self.trip.stage("room"):
+        with self.trip.stage("room"), waiting(self.watching.stop):
             asker.ask(
                 self._needed(key, listing), listing.revision, listing.endpoint, wait_s=self.wish.room_wait_s
             )
@@ -247,7 +249,7 @@ class _Work:
                 self._told_at = time.monotonic()
                 asker.progress(_told(progress, self.root.now()))
 
-        with self.trip.stage("resolve"):
+        with self.trip.stage("resolve"), waiting(self.watching.stop):
             peers = peers_from(self.env, listing, key)
         plan = Plan(listing, (*peers, source), layout.part_files(key), layout.damaged, publish)
         hooks = Hooks(

@@ -7,9 +7,7 @@ import json
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from forebay.pull.folder import Watching, pull_to
 from forebay.pull.limits import limits_from
 from forebay.pull.model import Progress, Report, Settings
 from forebay.pull.show import explanation, progress_on, report_fields, report_json, summary, to_stderr
+from forebay.pull.stopping import Stop
 from forebay.pull.yielding import RateFile
 
 INTERRUPTED = 130  # as a shell counts a Ctrl-C
@@ -55,9 +54,9 @@ def pull_command(options: PullOptions, env: Mapping[str, str], *, puller: Puller
     def note(report: Report) -> None:
         vars(seen_report).update(vars(report))
 
-    stop = _Stop()
+    stop = Stop()
     try:
-        with _stoppable(stop), progress_on(sys.stderr, redacted(options.uri)) as show:
+        with stop.on_signals(), progress_on(sys.stderr, redacted(options.uri)) as show:
             limits = limits_from(env, options.rate_bytes_s)
             file = RateFile(Path(env.get("FOREBAY_PULL_RATE_FILE") or os.devnull), limits)
 
@@ -68,8 +67,10 @@ def pull_command(options: PullOptions, env: Mapping[str, str], *, puller: Puller
 
             watching = Watching(seen, stop, limits, note)
             report = (puller or plain)(options.uri, options.dest, watching)
-    except Exception as error:  # noqa: BLE001  (the command line's edge)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command line's edge)
         known = error if isinstance(error, ForebayError) else Bug(f"unexpected: {error!r}")
+        if isinstance(error, KeyboardInterrupt):
+            known = Unavailable("stopped before the first byte was asked for; pull again")
         _metrics(env, options.uri, seen_report, known.code)
         code = _failed(options.uri, known, terminal, seen_report)
         if options.explain and seen_report.wall_s:
@@ -121,27 +122,3 @@ def _failed(uri: str, error: ForebayError, terminal: bool, report: Report) -> in
         }
         print(json.dumps(line), file=sys.stderr, flush=True)
     return error.exit_code
-
-
-class _Stop(threading.Event):
-    """Set when the pull is to end; `by` is the signal that asked for it, 0 before."""
-
-    by = 0
-
-    def on_signal(self, number: int, _: object) -> None:
-        self.by = number
-        self.set()
-
-
-@contextmanager
-def _stoppable(stop: _Stop) -> Iterator[None]:
-    """SIGTERM and Ctrl-C set `stop` while the block runs; outside the main thread nothing is caught."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kept = {number: signal.signal(number, stop.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

@@ -30,6 +30,7 @@ from forebay.pull.engine import fetch
 from forebay.pull.limits import Limits
 from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
 from forebay.pull.parts import disk_errors
+from forebay.pull.stopping import waiting
 from forebay.sources.archives import is_archive
 from forebay.sources.file import FileSource, local_path
 from forebay.sources.layers import unpack_listing
@@ -64,7 +65,7 @@ def pull_to(
     if scheme_of(uri) == "file" and not _to_copy(uri, env):
         return _link(uri, dest, env)
     with Trip(watching.on_report) as trip:
-        with trip.stage("resolve"):
+        with trip.stage("resolve"), waiting(watching.stop):
             source, listing = resolve(uri, env, revision)
             peers = peers_from(env, listing, storage_key(uri))
         folder = _Folder(dest, listing)
