@@ -45,6 +45,8 @@ class Lie:
     dated: bool = False  # Last-Modified instead of an ETag
     bare: bool = False  # no ETag: nothing tells versions apart
     extra: int = 0  # bytes after the end of a chunked or close-delimited body
+    at_once: int = 0  # GETs that are answered at once, slowly; others get `crowded`. 0: any number
+    crowded: bytes = b""  # sent to those beyond, whose connection ends; with nothing it just ends
 
 
 @dataclass
@@ -82,6 +84,8 @@ class LyingServer:
         self.port = self._socket.getsockname()[1]
         self._open: set[socket.socket] = set()
         self.stopping = threading.Event()
+        self._places = threading.Semaphore(self.lie.at_once or 1 << 30)
+        self.refused = 0
 
     @cached_property
     def changed(self) -> bytes:
@@ -154,6 +158,22 @@ class LyingServer:
         if lie.bad_head:
             peer.sendall(lie.bad_head)
             return False
+        if lie.at_once:
+            return self._one_of_few(peer, seen)
+        return self._another(peer, seen)
+
+    def _one_of_few(self, peer: socket.socket, seen: Seen) -> bool:
+        if not self._places.acquire(blocking=False):
+            self.refused += 1
+            peer.sendall(self.lie.crowded)
+            return False
+        try:
+            return self._another(peer, seen)
+        finally:
+            self._places.release()
+
+    def _another(self, peer: socket.socket, seen: Seen) -> bool:
+        lie = self.lie
         with self._lock:
             lying = lie.times > 0
             lie.times -= 1
@@ -245,7 +265,10 @@ class LyingServer:
             seen.sent += cut - start
             peer.shutdown(socket.SHUT_WR)
             return False
-        peer.sendall(piece)
+        pace = 16 * 1024 if lie.at_once else len(piece) or 1
+        for at in range(0, len(piece), pace):
+            peer.sendall(piece[at : at + pace])
+            self.stopping.wait(0.002 if lie.at_once else 0)
         seen.sent += len(piece)
         return True
 

@@ -36,9 +36,9 @@ class GiveBack(Exception):
 class Retry(Exception):
     """Ask again, after `wait_s` if the peer said so."""
 
-    def __init__(self, why: str, *, wait_s: float | None = None) -> None:
+    def __init__(self, why: str, *, wait_s: float | None = None, busy: bool = False) -> None:
         super().__init__(why)
-        self.wait_s = wait_s
+        self.wait_s, self.busy = wait_s, busy
 
 
 class Body(Protocol):
@@ -303,7 +303,7 @@ class Asker:
                 if self._rest(origin, judged.wait_s or PEER_REST_S, f"it answered {judged.why}"):
                     raise Retry(f"it answered {judged.why}", wait_s=0.0)
                 board.asked_slower = board.asked_slower or judged.why in ("429", "503")
-                raise Retry(f"it answered {judged.why}", wait_s=judged.wait_s)
+                raise Retry(f"it answered {judged.why}", wait_s=judged.wait_s, busy=True)
             case Verdict.EXPIRED:
                 self._renew(claim, origin, judged.why)
                 text = f"{what} was refused ({judged.why}): check the credentials and their rights"

@@ -1,7 +1,6 @@
 """The one owner of a pull's state: who fetches what, what is on disk, what may be hashed and published.
 
-Workers, hashers and the committer ask it and tell it; everything here happens under one lock and does no
-input or output, so each step is a few microseconds per block of megabytes.
+Workers, hashers and the committer ask and tell it, under one lock and without input or output: microseconds.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from forebay.errors import Bug, Clash, Damaged, ForebayError, Unavailable
 from forebay.pull import journal, state
 from forebay.pull.blame import Origins
 from forebay.pull.buffers import Buffers
+from forebay.pull.crowd import Crowd
 from forebay.pull.model import Finished, Settings
 from forebay.pull.order import Order
 from forebay.pull.plan import ordered_piece, piece_bytes
@@ -37,7 +37,7 @@ class Board:
         # One lock; who waits for what is woken for that alone: workers, hashers, the committer, the engine.
         self.changed, self._to_hash = threading.Condition(lock), threading.Condition(lock)
         self._to_commit, self.attention = threading.Condition(lock), threading.Condition(lock)
-        self.settings = settings
+        self.settings, self.crowd = settings, Crowd(self.changed)
         self.buffers = Buffers(settings.buffers_bytes_max)
         self.order = Order(self.buffers, settings.buffers_bytes_max // 2)
         self.error: BaseException | None = None
@@ -325,6 +325,8 @@ class Board:
         with self.changed:
             if isinstance(file, Transfer):
                 self.open.remove(file)
+            else:
+                self.crowd.came(file.size)
             self.verified.append(file)
             self._to_commit.notify()
 

@@ -25,6 +25,7 @@ class Sight:
 
 FAR_S = 0.015
 FAR_START = 10  # each asks ahead, so that two answers are on their way
+SLOWED_S = 1.0  # what was under way when the number was halved may still be refused
 SPILL_MOST = 0.1  # of the bytes that moved
 
 
@@ -43,6 +44,7 @@ class Tuner:
     _last: Sight | None = None
     _before: tuple[int, float] | None = None  # (connections, rate) before the last growth
     _frozen_until: float = 0.0
+    _slowed: float = -SLOWED_S
     _before_far: int = 0  # what it was when the origin was taken for a far one
 
     def seen(self, sight: Sight) -> int:
@@ -89,8 +91,9 @@ class Tuner:
         return rate >= before * (1 + 0.25 * added)
 
     def slow_down(self, now: float) -> int:
-        """The origin asked for less (429 or 503): half as many, and no growth for a while."""
-        if now >= self._frozen_until:
-            self.target = max(1, self.target // 2)
+        """The origin asked for less (429 or 503): half as many, again every second while it does, and no
+        growth for a while."""
+        if now >= self._slowed + SLOWED_S:
+            self.target, self._slowed = max(1, self.target // 2), now
         self._before, self._frozen_until = None, now + 10.0
         return self.target

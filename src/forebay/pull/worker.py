@@ -18,6 +18,7 @@ from forebay.kit.redact import redacted
 from forebay.pull.asking import Asker, Body, GiveBack, Retry
 from forebay.pull.board import Board
 from forebay.pull.clockwork import Watch
+from forebay.pull.crowd import PROGRESS_BYTES, Patience
 from forebay.pull.limits import Limits
 from forebay.pull.opening import open_transfer
 from forebay.pull.small import SmallFiles
@@ -25,8 +26,6 @@ from forebay.pull.state import Batch, Claim, Opening, Origin, Transfer
 from forebay.sources.types import Listing, RemoteFile
 from forebay.sources.wire.conn import Dropped, Stalled
 from forebay.sources.wire.heads import WireError
-
-PROGRESS_BYTES = 64 * 1024  # of one request: then the next one is a first attempt again
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ class _Piece:
     """How far a worker is with its claim: `start` is on disk, `filled` more bytes are in `buffer`."""
 
     claim: Claim
+    patience: Patience
     buffer: mmap.mmap | None = None
     filled: int = 0
-    attempts: int = 0
     began: float = field(default_factory=time.monotonic)
     first: int = -1  # where the claim began
 
@@ -109,6 +108,7 @@ class Worker:
             with contextlib.suppress(GiveBack):
                 self._slot(origin)
         self.small.fetch(batch, self._count)
+        self.shared.board.crowd.ended()
 
     def _slot(self, origin: Origin) -> None:
         """Wait for the right to a connection, and keep both until the piece is over."""
@@ -130,6 +130,8 @@ class Worker:
             claim, self._next = self._next, None
             return claim
         self.busy = False
+        if self.index >= self.shared.board.target:
+            self.asker.close()  # who is not at work keeps no place from others
         if self.shared.limits.slots.most:
             self._leave(set(self._slots))
         with self.watch.phase("idle"):
@@ -156,8 +158,8 @@ class Worker:
     # --- one piece ---
 
     def _fetch(self, claim: Claim) -> None:
-        piece = _Piece(claim)
         board = self.shared.board
+        piece = _Piece(claim, Patience(board.crowd.served))
         try:
             while board.current(claim) and (claim.end is None or claim.start < claim.end):
                 self._attempt(piece)
@@ -168,6 +170,7 @@ class Worker:
                 board.buffers.give(piece.buffer)
             self.pace = piece.pace
             board.release(claim)
+            board.crowd.ended()
 
     def _attempt(self, piece: _Piece) -> None:
         """Ask once and take what comes; trouble is counted, waited out, or passed to another origin."""
@@ -188,7 +191,7 @@ class Worker:
             kept = piece.claim.start + piece.filled - before
             least = min(PROGRESS_BYTES, self.shared.board.settings.block_bytes)
             if kept >= least and not isinstance(error, Stalled) and not transfer.blind:
-                piece.attempts = 0
+                piece.patience.progress()
             self._after_trouble(piece, origin, error, kept)
 
     def _alone_if_blind(self, piece: _Piece) -> None:
@@ -201,28 +204,34 @@ class Worker:
         piece.first, piece.filled, piece.began = 0, 0, time.monotonic()
 
     def _after_trouble(self, piece: _Piece, origin: Origin, error: Exception, kept: int) -> None:
-        board, settings = self.shared.board, self.shared.board.settings
-        piece.attempts += 1
+        board, settings, patience = self.shared.board, self.shared.board.settings, piece.patience
+        full = patience.failed(error, kept, board.crowd.served) and board.origins.is_last(origin)
         board.retries += 1
         wait = getattr(error, "wait_s", None)
         if isinstance(error, Stalled) and self._stalls_too_often(piece, origin, error):
             return
-        if piece.attempts >= settings.attempts_max:
-            what = f"{piece.claim.transfer.file.path} from {origin.name}"
+        if patience.attempts >= settings.attempts_max:
             if not board.avoid(piece.claim.transfer, origin, str(error)):
-                times = f"{piece.attempts} times in a row"
-                why = redacted(str(error)).rstrip(".")
-                text = f"{what} failed {times}: {why}; {_outlook(piece.claim.transfer)}"
-                raise Unavailable(text, retry_after_s=wait) from error
-            piece.attempts = 0
+                raise self._failed(piece, origin, error) from error
+            patience.progress()
             return
-        if wait is None:
-            # Who sends before he drops is asked again at once; who sends nothing is given time.
-            quick = isinstance(error, Dropped) and (kept > 0 or piece.attempts == 1)
-            wait = 0.0 if quick else backoff_s(piece.attempts - 1, first_s=settings.backoff_first_s,
-                                               most_s=settings.backoff_most_s)  # fmt: skip
+        board.asked_slower = board.asked_slower or full
         with self.watch.phase("wait"):
-            self.shared.stop.wait(min(wait, 300.0))
+            if wait is not None:
+                self.shared.stop.wait(min(wait, 300.0))
+            # Who sends before he drops is asked again at once; who sends nothing is given time.
+            elif not isinstance(error, Dropped) or (kept == 0 and patience.tries > 1):
+                pause = backoff_s(patience.tries - 1, first_s=settings.backoff_first_s,
+                                  most_s=settings.backoff_most_s)  # fmt: skip
+                board.crowd.wait(pause, lambda: board.over) if full else self.shared.stop.wait(pause)
+        if self.index >= board.target:
+            raise GiveBack  # fewer are to be at work
+
+    def _failed(self, piece: _Piece, origin: Origin, error: Exception) -> Unavailable:
+        what = f"{piece.claim.transfer.file.path} from {origin.name}"
+        times, why = piece.patience.attempts, redacted(str(error)).rstrip(".")
+        text = f"{what} failed {times} times in a row: {why}; {_outlook(piece.claim.transfer)}"
+        return Unavailable(text, retry_after_s=getattr(error, "wait_s", None))
 
     def _stalls_too_often(self, piece: _Piece, origin: Origin, error: Exception) -> bool:
         """Whether a stalling origin is left for another; the only one there is gets all the attempts."""
@@ -333,6 +342,7 @@ class Worker:
         with self.watch.phase("disk"):
             transfer.part.write(claim.start, view[: piece.filled])
         buffer, count = piece.buffer, piece.filled
+        self.shared.board.crowd.came(count)
         if self.shared.board.wrote(claim, claim.start, count, buffer):
             piece.buffer = None
         elif not self.shared.board.current(claim):

@@ -1,0 +1,36 @@
+"""Origins that let few connections in: the pull goes on with as many as they take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.faults.lying_server import Lie, LyingServer
+from tests.faults.pulling import Folder, quick, some_bytes
+
+from forebay.errors import Unavailable
+
+BODY = some_bytes(3 << 20)
+TWO = quick(connections_start=2, connections_max=2, segment_bytes=1 << 22)
+BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+MANY = BUSY.replace(b"503 Busy", b"429 Too Many")
+
+
+@pytest.mark.parametrize("answer", [BUSY, MANY, b""], ids=["503", "429", "closed"])
+def test_what_is_not_let_in_waits_while_others_are_served(tmp_path: Path, answer: bytes) -> None:
+    folder = Folder(tmp_path)
+    with LyingServer(BODY, Lie(at_once=1, crowded=answer)) as server:
+        folder.pull(server.url, settings=TWO)
+    assert (folder.out / "model.bin").read_bytes() == BODY
+    assert server.refused  # else nothing was shown
+    assert server.sent == len(BODY)
+
+
+@pytest.mark.parametrize("answer", [BUSY, b""], ids=["503", "closed"])
+def test_who_lets_nobody_in_ends_the_pull(tmp_path: Path, answer: bytes) -> None:
+    folder = Folder(tmp_path)
+    with LyingServer(BODY, Lie(at_once=1, crowded=answer)) as server:
+        server._places.acquire()
+        with pytest.raises(Unavailable, match=f"failed {TWO.attempts_max} times in a row"):
+            folder.pull(server.url, settings=TWO)
+    assert folder.names() == []
