@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from forebay.errors import Invalid
+from forebay.sources.wire.dial import dial
 from forebay.sources.wire.heads import HEAD_MAX, BadAnswer, Head, Where, WireError, parse_head, request_head
 from forebay.sources.wire.proxy import Proxy
 
@@ -384,7 +385,7 @@ class Conn:
 def _connect(at: Where, deadlines: Deadlines, proxy: Proxy | None) -> socket.socket:
     host, port = (proxy.host, proxy.port) if proxy is not None else (at.host, at.port)
     try:
-        sock = socket.create_connection((host, port), timeout=deadlines.connect_s)
+        sock = dial(host, port, deadlines.connect_s)
     except OSError as error:
         through = " (proxy)" if proxy is not None else ""
         raise Unreachable(f"cannot connect to {host}:{port}{through}: {error}") from error
