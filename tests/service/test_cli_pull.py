@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,24 @@ def test_an_interruption_is_no_fault_of_the_source(tmp_path: Path, number: int, 
             last = json.loads(running.stderr.read().splitlines()[-1])
             assert running.wait(timeout=30) == code
     assert "what came is kept, pull again to go on" in last["message"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 6)])
+def test_a_source_that_does_not_answer_is_not_waited_for_when_interrupted(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        words = ("pull", f"http://127.0.0.1:{silent.getsockname()[1]}/model.bin", str(tmp_path / "out"))
+        argv = [sys.executable, "-m", "forebay.main", *words]
+        env = {**os.environ, "NO_PROXY": "*"}
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=env) as running:
+            assert running.stderr is not None
+            with silent.accept()[0] as asked:
+                asked.recv(1)
+                running.send_signal(number)
+                said = running.stderr.read()
+                assert running.wait(timeout=30) == code
+    assert json.loads(said)["message"] == "stopped before the first byte was asked for; pull again"
 
 
 INTERRUPTED_WHILE_LOADING = """
