@@ -16,7 +16,7 @@ from forebay.pull.model import Finished
 from forebay.pull.parts import disk_errors, write_all
 from forebay.pull.state import Batch, Origin, Route, Transfer
 from forebay.sources.wire.conn import Conn
-from forebay.sources.wire.heads import Where, WireError, request_head
+from forebay.sources.wire.heads import Where, WireError
 
 
 class SmallFiles:
@@ -68,13 +68,15 @@ class SmallFiles:
             finally:
                 self._asker.keep(conn)
         except WireError as error:
-            self._board.notes.append(f"small files from {origin.name}: {error}; fetched one by one")
+            note = f"small files from {origin.name}: {error}; fetched one by one"
+            if note not in self._board.notes:  # a server that does so once does it each time
+                self._board.notes.append(note)
 
     def _pipeline(
         self, conn: Conn, left: list[Transfer], routes: Sequence[Route], origin: Origin,
         count: Callable[[Origin, int], None],
     ) -> None:  # fmt: skip
-        heads = b"".join(request_head("GET", r.at, r.headers) for r in routes if isinstance(r.at, Where))
+        heads = b"".join(conn.head_of("GET", r.at, r.headers) for r in routes if isinstance(r.at, Where))
         self._asker.requests += len(routes)
         with self._watch.phase("wait"):
             conn.send_raw(heads, len(routes))

@@ -16,7 +16,7 @@ from forebay.kit.foreign import parsed
 from forebay.kit.redact import redacted
 from forebay.sources.wire.conn import Conn, Deadlines, Trust, Untrusted
 from forebay.sources.wire.heads import Head, Where, WireError, follow, headers_after, where
-from forebay.sources.wire.proxy import proxy_for
+from forebay.sources.wire.proxy import ProxyRefused, proxy_for
 
 BODY_MAX = 64 * 1024 * 1024
 LEAST_BYTES_S = 64  # a listing that comes a byte a second would take hours
@@ -33,6 +33,7 @@ class Reply:
     body: bytes
     url: str
     first: Head  # the answer before any redirect: hubs put the facts there
+    via: str = ""  # the proxy that may have answered itself
 
     @property
     def status(self) -> int:
@@ -73,6 +74,8 @@ class Client:
                 reply = self._hops(method, url, headers or {}, body)
             except Untrusted as error:
                 raise Unavailable(f"{redacted(url)}: {error}") from error
+            except ProxyRefused as error:
+                raise Denied(f"{redacted(url)}: {error}") from error
             except WireError as error:
                 if last:
                     raise Unavailable(
@@ -96,15 +99,17 @@ class Client:
     def _hops(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         at, sent, first = where(url), {"User-Agent": AGENT, "Accept-Encoding": "identity", **headers}, None
         for _ in range(10):
-            head, answer = self._once(method, at, sent, body)
+            head, answer, via = self._once(method, at, sent, body)
             first = first or head
             if head.status not in REDIRECTS or not head.get("location") or method == "POST":
-                return Reply(head, answer, at.url, first)
+                return Reply(head, answer, at.url, first, via)
             to = follow(at, head.get("location"))
             sent, at = headers_after(sent, at, to), to
         raise WireError("more than ten redirects, one after the other")
 
-    def _once(self, method: str, at: Where, headers: Mapping[str, str], body: bytes) -> tuple[Head, bytes]:
+    def _once(
+        self, method: str, at: Where, headers: Mapping[str, str], body: bytes
+    ) -> tuple[Head, bytes, str]:
         conn = self._kept.pop(at.origin, None)
         if conn is not None and conn.stale():
             conn.close()
@@ -123,7 +128,7 @@ class Client:
             self._kept[at.origin] = conn
         else:
             conn.close()
-        return head, answer
+        return head, answer, conn.via
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -138,9 +143,8 @@ def _busy(reply: Reply) -> Unavailable:
     if reply.status == 429:
         why = "allows no more requests for now; a token or another address may have more"
         return Unavailable(f"{redacted(reply.url)} {why} (429): try again {again}", retry_after_s=wait)
-    return Unavailable(
-        f"{redacted(reply.url)} answered {reply.status}; try again {again}", retry_after_s=wait
-    )
+    text = f"{redacted(reply.url)} answered {reply.status}{reply.via}; try again {again}"
+    return Unavailable(text, retry_after_s=wait)
 
 
 def retry_after_s(head: Head) -> float | None:

@@ -12,14 +12,13 @@ import contextlib
 import select
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from forebay.errors import Invalid
-from forebay.sources.wire.dial import dial
+from forebay.sources.wire.dial import dial, set_up
 from forebay.sources.wire.heads import HEAD_MAX, BadAnswer, Head, Where, WireError, parse_head, request_head
 from forebay.sources.wire.proxy import Proxy
 
@@ -114,8 +113,7 @@ class Conn:
     def __init__(self, at: Where, *, deadlines: Deadlines, trust: Trust, proxy: Proxy | None = None) -> None:
         self.origin = at.origin
         self._deadlines = deadlines
-        self._absolute = proxy is not None and at.scheme == "http"
-        self._proxy_headers = dict(proxy.headers) if proxy is not None and self._absolute else {}
+        self._forwards = proxy if at.scheme == "http" else None  # it reads each request, not just CONNECT
         self._bytes = bytearray(_BUFFER)
         self._buffer = memoryview(self._bytes)
         self._lo = self._hi = 0
@@ -143,8 +141,7 @@ class Conn:
             head = parse_head(self._head_bytes())
         except Dropped as error:
             raise Unreachable(f"the proxy {proxy.host}:{proxy.port} made no tunnel: {error}") from error
-        if head.status != 200:
-            raise Unreachable(f"the proxy {proxy.host}:{proxy.port} answered {head.status} to CONNECT")
+        proxy.check(head, at.host, tunnel=True)
         self._lo = self._hi = 0
 
     def _secure(self, at: Where, trust: Trust) -> None:
@@ -171,12 +168,16 @@ class Conn:
 
     def send(self, method: str, at: Where, headers: Mapping[str, str], body: bytes = b"") -> None:
         """Send a request; several may be sent before the first answer is read. Raises Dropped."""
-        self.send_raw(
-            request_head(method, at, {**headers, **self._proxy_headers}, absolute=self._absolute) + body
-        )
+        self.send_raw(self.head_of(method, at, headers) + body)
+
+    def head_of(self, method: str, at: Where, headers: Mapping[str, str]) -> bytes:
+        """The bytes of a request's head for this connection, which may be one to a proxy."""
+        if self._forwards is None:
+            return request_head(method, at, headers)
+        return request_head(method, at, {**headers, **self._forwards.headers}, absolute=True)
 
     def send_raw(self, data: bytes, requests: int = 1) -> None:
-        """Send as many heads as `requests` says, made by `request_head`. Raises Dropped."""
+        """Send as many heads as `requests` says, made by `head_of`. Raises Dropped."""
         self._unanswered += requests
         try:
             self._sock.sendall(data)
@@ -192,6 +193,9 @@ class Conn:
                 break
         else:
             raise BadAnswer(f"{_INTERIM_MAX} interim answers and no other")
+        self._keep = False
+        if self._forwards is not None:
+            self._forwards.check(head, self.origin[1], tunnel=False)
         self._keep = head.keeps_open
         coding = head.get("transfer-encoding").lower()
         self._chunked = coding == "chunked"
@@ -206,6 +210,11 @@ class Conn:
             self._keep = self._keep and self._left is not None
         self._unanswered -= 1
         return head
+
+    @property
+    def via(self) -> str:
+        """The proxy that hands on requests and may answer itself, in words; "" without one."""
+        return f" through {self._forwards}" if self._forwards is not None else ""
 
     @property
     def between(self) -> bool:
@@ -389,13 +398,5 @@ def _connect(at: Where, deadlines: Deadlines, proxy: Proxy | None) -> socket.soc
     except OSError as error:
         through = " (proxy)" if proxy is not None else ""
         raise Unreachable(f"cannot connect to {host}:{port}{through}: {error}") from error
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Blocking with a receive timer: a socket timeout of Python's would make the socket non-blocking and
-    # MSG_WAITALL void.
-    sock.settimeout(None)
-    seconds = int(_TICK_S)
-    tick = struct.pack("ll", seconds, int((_TICK_S - seconds) * 1e6))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(deadlines.stall_s) or 1, 0))
+    set_up(sock, tick_s=_TICK_S, send_s=deadlines.stall_s)
     return sock

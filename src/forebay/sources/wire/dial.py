@@ -11,6 +11,7 @@ import errno
 import os
 import select
 import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass, field
@@ -127,3 +128,14 @@ class _Race:
     def _failed(self, address: Address, error: OSError) -> None:
         self.error = error
         self.shunned.add(address, time.monotonic())
+
+
+def set_up(sock: socket.socket, *, tick_s: float, send_s: float) -> None:
+    """Make it blocking with a receive timer: a socket timeout of Python's would make it non-blocking and
+    MSG_WAITALL void."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.settimeout(None)
+    tick = struct.pack("ll", int(tick_s), int((tick_s - int(tick_s)) * 1e6))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(send_s) or 1, 0))

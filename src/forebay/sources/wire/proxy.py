@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from forebay.errors import Invalid
-from forebay.sources.wire.heads import Where, where
+from forebay.sources.wire.heads import Head, Where, WireError, where
+
+
+class ProxyRefused(WireError):
+    """The proxy does not let us through; asking again soon changes nothing."""
+
+
+class ProxyFailed(WireError):
+    """The proxy does not get through to the server."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,24 @@ class Proxy:
     host: str
     port: int
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        return f"the proxy {self.host}:{self.port}"
+
+    def check(self, head: Head, host: str, *, tunnel: bool) -> None:
+        """Raise ProxyRefused or ProxyFailed if this answer is the proxy's own, and no good: for a `tunnel`
+        every answer is; else Squid says which ones are."""
+        if head.status == 407 or (head.status == 401 and tunnel):
+            how = "refused the user and password" if self.headers else "wants a user and a password"
+            hint = "put user:password@ before the host in its address"
+            raise ProxyRefused(f"{self} {how} ({head.status}): {hint}")
+        said = re.match(r"[A-Z_]{0,60}", head.get("x-squid-error"))
+        why = f"{head.status} {said[0] if said else ''}".strip()
+        if head.status == 403 and (tunnel or "ERR_ACCESS_DENIED" in why):
+            hint = f"ask who runs it, or name {host} in NO_PROXY if no proxy is needed"
+            raise ProxyRefused(f"{self} lets nobody through to {host} ({why}): {hint}")
+        if not 200 <= head.status < 300 and (tunnel or "ERR_" in why):
+            raise ProxyFailed(f"{self} does not get through to {host} ({why})")
 
 
 def proxy_for(at: Where, env: Mapping[str, str]) -> Proxy | None:
@@ -40,7 +66,7 @@ def proxy_for(at: Where, env: Mapping[str, str]) -> Proxy | None:
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Proxy-Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-    return Proxy(to.host, parts.port or 3128, headers)
+    return Proxy(to.host, parts.port or 80, headers)
 
 
 def _either(env: Mapping[str, str], name: str) -> str:
