@@ -38,6 +38,33 @@ def ranged(request: Request, body: bytes, headers: dict[str, str]) -> Reply:
     return Reply(status, headers, body[start:end])
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_login_page_is_not_the_file(tmp_path: Path, moved: bool) -> None:
+    """Networks of hotels, stores behind a login and the hub's `blob` addresses answer so, with 200."""
+    page = b"<html>please log in</html>"
+
+    def answer(request: Request) -> Reply:
+        if moved and request.target != "/login":
+            return Reply(302, {"Location": "/login"})
+        return Reply(200, {"Content-Type": "Text/HTML; charset=utf-8"}, page)
+
+    with serving(answer) as server:
+        with pytest.raises(Unavailable, match=r"is a web page where w\.bin was expected"):
+            pull_to(f"{server.url}/w.bin", tmp_path / "out", env={}, settings=Settings())
+        assert tree_of(tmp_path / "out") == {}
+        if not moved:
+            pull_to(f"{server.url}/index.html", tmp_path / "out", env={}, settings=Settings())
+            assert tree_of(tmp_path / "out") == {"index.html": page}
+
+
+def test_a_page_with_the_digest_of_the_file_is_the_file(tmp_path: Path) -> None:
+    """Some servers call everything text/html; a promise says more."""
+    told = {"Content-Type": "text/html", "X-Checksum-Sha256": hashlib.sha256(BODY).hexdigest()}
+    with serving(lambda request: ranged(request, BODY, told)) as server:
+        pull_to(f"{server.url}/w.bin", tmp_path / "out", env={}, settings=Settings())
+    assert tree_of(tmp_path / "out") == {"w.bin": BODY}
+
+
 @pytest.mark.parametrize(("wanted", "value"), [
     ({"authorization": "Bearer sesame"}, json.dumps({"Authorization": "Bearer sesame"})),
     ({"x-api-key": "sesame", "x-tenant": "a b"}, json.dumps({"X-Api-Key": "sesame", "X-Tenant": "a b"})),

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from forebay.sources.wire.client import REDIRECTS, retry_after_s
-from forebay.sources.wire.heads import BadAnswer, Head
+from forebay.sources.wire.heads import BadAnswer, Head, is_page
 
 
 class Verdict(enum.Enum):
@@ -101,7 +101,8 @@ def _body(asked: Asked, head: Head) -> Judged:
         return Judged(Verdict.WHOLE, "the range was ignored")
     length = head.content_length
     if length is not None and asked.size is not None and length != asked.size:
-        return Judged(Verdict.WRONG, f"it has {length} bytes, the listing said {asked.size}")
+        page = " and is a web page, perhaps a login" if is_page(head) else ""
+        return Judged(Verdict.WRONG, f"it has {length} bytes{page}, the listing said {asked.size}")
     if asked.ranged and asked.end is not None and asked.size != asked.end:
         return Judged(Verdict.WHOLE, "the range was ignored", length, length)
     return Judged(Verdict.TAKE, "", length, length)

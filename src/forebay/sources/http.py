@@ -20,7 +20,9 @@ from forebay.sources.paths import safe_path
 from forebay.sources.settings import trust_from
 from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client, Reply, refused
-from forebay.sources.wire.heads import BadAnswer, Head, where
+from forebay.sources.wire.heads import BadAnswer, Head, is_page, where
+
+_PAGES = (".html", ".htm", ".xhtml")
 
 
 class HttpSource:
@@ -47,6 +49,11 @@ class HttpSource:
         etag = reply.head.get("etag")
         strong = etag.strip('"') if etag and not etag.startswith("W/") else ""
         sha256 = _promised(reply)
+        if not sha256 and is_page(reply.head) and not name.lower().endswith(_PAGES):
+            hint = (
+                "is it a login, a proxy's notice, or the page about the file? Check address and credentials"
+            )
+            raise Unavailable(f"{redacted(reply.url)} is a web page where {name} was expected: {hint}")
         # A date and a size may be those of another file, and what looks like a signature may be its name.
         weak = f"{reply.head.get('last-modified') or etag}|{size}|{uri}"
         seen = sha256 or strong or hashlib.sha256(weak.encode()).hexdigest()

@@ -122,6 +122,14 @@ class Head:
         return self.get("etag").removeprefix("W/").strip('"')
 
 
+def is_page(head: Head) -> bool:
+    """Whether it says of its body that it is a web page: logins and notices of proxies come so, with 200."""
+    return head.get("content-type").partition(";")[0].strip().lower() in (
+        "text/html",
+        "application/xhtml+xml",
+    )
+
+
 def parse_head(data: bytes) -> Head:
     """Parse an answer's head: everything before the empty line. Raises BadAnswer."""
     lines = data.split(b"\r\n") if b"\r\n" in data else data.split(b"\n")
