@@ -261,6 +261,46 @@ def test_a_client_certificate_is_shown_when_it_is_set(tmp_path: Path, authority:
     assert (tmp_path / "a" / "model.bin").read_bytes() == BODY
 
 
+@contextlib.contextmanager
+def ending_by_closing(pem: Path, *, politely: bool) -> Iterator[str]:
+    """A TLS server that tells no length: the end of the connection is the body's end, announced or not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    def accept() -> None:
+        while True:
+            try:
+                raw, _ = listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), context.wrap_socket(raw, server_side=True) as peer:
+                asked = peer.recv(4096)
+                peer.sendall(b'HTTP/1.1 200 OK\r\nETag: "1"\r\nConnection: close\r\n\r\n')
+                peer.sendall(b"" if asked.startswith(b"HEAD") else BODY[: len(BODY) // 2])
+                if politely or asked.startswith(b"HEAD"):
+                    peer.unwrap()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    yield f"https://127.0.0.1:{listener.getsockname()[1]}/model.bin"
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+
+
+def test_a_body_that_is_cut_within_tls_is_not_taken_for_whole(tmp_path: Path, authority: Path) -> None:
+    """Without a length only the end of the TLS session tells the end from a cut (RFC 9112, 9.8)."""
+    env = {"SSL_CERT_FILE": str(authority)}
+    with ending_by_closing(authority, politely=False) as url:
+        with pytest.raises(Unavailable, match="ended early"):
+            pull_to(url, tmp_path / "a", env=env, settings=quick(attempts_max=2))
+        assert not (tmp_path / "a" / "model.bin").exists()
+    with ending_by_closing(authority, politely=True) as url:
+        pull_to(url, tmp_path / "b", env=env, settings=quick())
+        assert (tmp_path / "b" / "model.bin").read_bytes() == BODY[: len(BODY) // 2]
+
+
 def test_a_tunnel_through_a_proxy_carries_tls(tmp_path: Path, authority: Path) -> None:
     proxy = Tunnel()
     with LyingServer(BODY) as server, over_tls(server, authority, ask_client=False) as url:

@@ -354,7 +354,8 @@ class Conn:
                     raise Dropped("it ended without TLS's goodbye: the body may be cut") from error
                 return 0
             except OSError as error:
-                raise Dropped(f"receiving failed: {error}") from error
+                hint = ": set FOREBAY_CLIENT_CERT" if "CERTIFICATE_REQUIRED" in str(error) else ""
+                raise Dropped(f"receiving failed: {error}{hint}") from error
             self._watch_speed(count)
             return count
 
