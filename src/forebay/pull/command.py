@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from forebay.errors import Bug, ForebayError, Invalid, Unavailable
 from forebay.kit.redact import redacted
@@ -20,6 +21,7 @@ from forebay.pull.model import Progress, Report, Settings
 from forebay.pull.show import explanation, progress_on, report_fields, report_json, summary, to_stderr
 from forebay.pull.stopping import Stop
 from forebay.pull.yielding import RateFile
+from forebay.sources.file import is_there
 
 INTERRUPTED = 130  # as a shell counts a Ctrl-C
 Puller = Callable[[str, Path, Watching], Report]
@@ -96,8 +98,9 @@ def storage_initializer(argv: Sequence[str], env: Mapping[str, str], *, puller: 
     if not argv or len(argv) % 2:
         return _failed("", Invalid(usage), False, Report())
     for uri, dest in zip(argv[::2], argv[1::2], strict=True):
-        # KServe takes a bare existing path where a URI is expected.
-        full = uri if "://" in uri or not Path(uri).exists() else f"file://{Path(uri).resolve()}"
+        # KServe takes a bare path where a URI is expected: that is how a claim is named, once it is mounted.
+        bare = "://" not in uri and (uri.startswith("/") or is_there(uri))
+        full = "file://" + quote(os.path.realpath(uri)) if bare else uri
         code = pull_command(PullOptions(full, Path(dest)), env, puller=puller)
         if code:
             return code

@@ -31,11 +31,10 @@ from forebay.pull.limits import Limits
 from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
 from forebay.pull.parts import disk_errors
 from forebay.pull.stopping import waiting
-from forebay.sources.archives import is_archive
-from forebay.sources.file import FileSource, local_path
+from forebay.sources.file import local_path
 from forebay.sources.layers import unpack_listing
 from forebay.sources.peer import peers_from
-from forebay.sources.settings import flag, patterns
+from forebay.sources.settings import flag
 from forebay.sources.table import resolve, scheme_of
 from forebay.sources.types import Listing, RemoteFile
 
@@ -58,12 +57,13 @@ def pull_to(
 ) -> Report:  # fmt: skip
     """Bring what `uri` means now into the folder `dest`; raises the eight errors.
 
-    file:// is linked as KServe does, unless patterns choose among its files (FOREBAY_FILE_COPY=1 copies);
-    a single archive is unpacked and not kept.
+    file:// is linked as KServe does (FOREBAY_FILE_COPY=1 copies); a single archive is unpacked and not kept.
     """
     watching = watching or Watching()
-    if scheme_of(uri) == "file" and not _to_copy(uri, env):
-        return _link(uri, dest, env)
+    if scheme_of(uri) == "file" and not flag(env, "FOREBAY_FILE_COPY"):
+        listing = resolve(uri, env, revision)[1]
+        if not listing.unpack:
+            return _link(listing, dest)
     with Trip(watching.on_report) as trip:
         with trip.stage("resolve"), waiting(watching.stop):
             source, listing = resolve(uri, env, revision)
@@ -79,25 +79,29 @@ def pull_to(
     return trip.report
 
 
-def _to_copy(uri: str, env: Mapping[str, str]) -> bool:
-    chosen = patterns(env, "STORAGE_ALLOW_PATTERNS") or patterns(env, "STORAGE_IGNORE_PATTERNS")
-    return bool(chosen) or flag(env, "FOREBAY_FILE_COPY") or is_archive(local_path(uri).name)
-
-
-def _link(uri: str, dest: Path, env: Mapping[str, str]) -> Report:
-    """Symbolic links to the files of a local folder: they are there already (KServe: _download_local)."""
-    root = local_path(uri)
-    listing = FileSource(env).resolve(uri)
+def _link(listing: Listing, dest: Path) -> Report:
+    """Symbolic links to what lies in a local folder (KServe: _download_local), or, where patterns choose, to
+    each file."""
+    root = local_path(listing.uri)
+    targets = {p.name: p for p in ([root] if root.is_file() else sorted(root.iterdir()))}
+    if listing.allow or listing.ignore:
+        targets = {file.path: Path(file.locator) for file in listing.files}
     with disk_errors(f"link into {dest}"):
         dest.mkdir(parents=True, exist_ok=True)
-        for target in [root] if root.is_file() else sorted(root.iterdir()):
-            link = dest / target.name
-            if link.is_symlink():
-                link.unlink()
-            if link.exists():
-                raise Invalid(f"{link} is there already and is no link; remove it or choose another folder")
-            link.symlink_to(target)
+        for name, target in targets.items() if not root.samefile(dest) else ():
+            _link_one(dest / name, target, dest)
     return Report(files=len(listing.files), files_had=len(listing.files), bytes_total=0)
+
+
+def _link_one(link: Path, target: Path, dest: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.parent.resolve().is_relative_to(dest.resolve()):
+        raise Invalid(f"{link.parent} leads out of {dest} through a link; remove the link")
+    if link.is_symlink():
+        link.unlink()
+    if link.exists():
+        raise Invalid(f"{link} is there already and is no link; remove it or choose another folder")
+    link.symlink_to(target)
 
 
 class _Folder:

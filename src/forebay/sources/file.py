@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from forebay.errors import Absent, Denied, Invalid
 from forebay.kit.redact import redacted
@@ -36,14 +37,16 @@ class FileSource:
             raise Absent(f"{root} is not there") from error
         except PermissionError as error:
             raise Denied(f"{error.filename} cannot be read: check its permissions") from error
+        if not found:
+            raise Absent(f"{root} holds no files; check the path, and that the volume is the right one")
         files = tuple(_remote(path, relative) for path, relative in sorted(found, key=lambda p: p[1]))
         check_together(f.path for f in files)
         facts = "\n".join(f"{f.path}\0{f.size}\0{f.etag}" for f in files)
         seen = hashlib.sha256(facts.encode()).hexdigest()
         if revision and revision != seen:
             raise Absent(f"{root} has changed since it was resolved")
-        unpack = root.is_file() and is_archive(root.name)
-        return Listing(uri, seen, files, unpack=unpack)
+        unpack = len(files) == 1 and is_archive(files[0].path) and "/" not in files[0].path
+        return Listing(uri, seen, files, unpack=unpack, objects=True)
 
     def request(self, listing: Listing, file: RemoteFile) -> Request:
         """The file's own path, as a file URL."""
@@ -51,20 +54,20 @@ class FileSource:
 
 
 def local_path(uri: str) -> Path:
-    """The absolute path that a file:// URI names. Raises Invalid."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError as error:
-        raise Invalid(f"{redacted(uri)!r} is not file:///absolute/path") from error
-    path = unquote(parts.path)
-    if (
-        parts.scheme != "file"
-        or parts.netloc not in ("", "localhost")
-        or not path.startswith("/")
-        or "\0" in path
-    ):
+    """The absolute path that a file:// URI names: what follows as it stands, as KServe takes it (`#`, `?` and
+    `%` may be in a name), or with %20 and its like decoded if nothing is there. Raises Invalid."""
+    match = re.fullmatch(r"(?i:file://(?:localhost)?)(/.*)", uri, re.DOTALL)
+    if not match or "\0" in unquote(match[1]):
         raise Invalid(f"{redacted(uri)!r} is not file:///absolute/path")
-    return Path(path)
+    return Path(match[1] if is_there(match[1]) else unquote(match[1]))
+
+
+def is_there(path: str) -> bool:
+    """Whether the path leads to something; what no path can be leads nowhere."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:

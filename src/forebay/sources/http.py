@@ -60,7 +60,7 @@ class HttpSource:
         if revision and revision != seen:
             raise Clash(f"{redacted(uri)} has changed since it was resolved; pull the new one on purpose")
         file = RemoteFile(name, size, sha256=sha256, etag=strong, locator=uri)
-        return Listing(redacted(uri), seen, (file,), unpack=is_archive(name))
+        return Listing(redacted(uri), seen, (file,), unpack=is_archive(name), named=True)
 
     def request(self, listing: Listing, file: RemoteFile) -> Request:
         """The same GET each time; a signed URL that has expired stays expired."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from forebay.errors import Absent, Invalid
 from forebay.kit.foreign import parsed
 from forebay.kit.redact import redacted
+from forebay.sources.archives import is_archive
 from forebay.sources.types import Listing
 from forebay.sources.wire.conn import Trust
 from forebay.sources.wire.heads import where
@@ -67,32 +68,45 @@ def endpoint_of(url: str, name: str) -> str:
 
 
 def patterns(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """STORAGE_ALLOW_PATTERNS and its like: a JSON array or a comma list. Raises Invalid."""
+    """STORAGE_ALLOW_PATTERNS and its like: a JSON array, one JSON string, or a comma list, whose first
+    pattern may itself begin with a bracket. Raises Invalid."""
     text = env.get(name, "").strip()
-    if not text.startswith("["):
-        return tuple(item.strip() for item in text.split(",") if item.strip())
+    if not text.startswith(("[", '"')):
+        return _each(text.split(","))
     try:
-        items = parsed(text)
+        said = parsed(text)
     except ValueError as error:
-        raise Invalid(f"{name} is neither a JSON array nor a comma list") from error
-    if not isinstance(items, list) or not all(isinstance(i, str) for i in items):
+        if re.match(r'\[\s*["\]]', text):
+            raise Invalid(f"{name} is neither a JSON array nor a comma list") from error
+        return _each(text.split(","))
+    items = said if isinstance(said, list) else [said]
+    if not all(isinstance(i, str) for i in items):
         raise Invalid(f"{name} must be a JSON array of strings")
-    return tuple(items)
+    return _each(items)
+
+
+def _each(items: list[str]) -> tuple[str, ...]:
+    return tuple(item.strip() for item in items if item.strip())
 
 
 def filtered(listing: Listing, env: Mapping[str, str]) -> Listing:
     """`listing` with the files that the patterns let through (KServe: fnmatch on the relative path).
 
-    Archives stay: the patterns then choose among what they hold.
+    One file that the URI names comes whatever they say. Archives stay: the patterns then choose among what
+    they hold, unless they let the archive itself through. One archive that they leave of many is unpacked.
     """
     allow = patterns(env, "STORAGE_ALLOW_PATTERNS")
     ignore = patterns(env, "STORAGE_IGNORE_PATTERNS")
-    if not allow and not ignore:
-        return listing
     packed = listing.unpack
+    if not (allow or ignore) or (listing.named and not packed):
+        return listing
     kept = tuple(f for f in listing.files if (packed and not f.plain) or wanted(f.path, allow, ignore))
     if not kept and listing.files:
         raise Absent(f"no file of {listing.uri} passes STORAGE_ALLOW_PATTERNS and STORAGE_IGNORE_PATTERNS")
+    if listing.objects and not packed and len(kept) == 1 and is_archive(kept[0].path):
+        return replace(listing, files=kept, unpack=True)
+    if packed and not listing.folder and len(kept) == 1 and wanted(kept[0].path, allow, ()):
+        allow = ()  # it was the archive's own name
     return replace(listing, files=kept, allow=allow, ignore=ignore)
 
 

@@ -32,7 +32,8 @@ class Listing:
 
     `revision` is a commit, version id, manifest digest or ETag; `endpoint` is the identity of the server that
     answered ("" for the scheme's default); `unpack` says that the single archive is to be unpacked, as KServe
-    does.
+    does; `named` that the URI is the one file's own name, `objects` that one archive that patterns leave of
+    many is unpacked, too.
     """
 
     uri: str
@@ -43,6 +44,8 @@ class Listing:
     folder: str = ""
     allow: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    named: bool = False
+    objects: bool = False
 
     @property
     def identity(self) -> str:
