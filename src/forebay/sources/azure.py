@@ -17,9 +17,8 @@ from xml.etree import ElementTree
 from forebay.errors import Absent, Denied, ForebayError, Unavailable
 from forebay.kit.foreign import count
 from forebay.kit.redact import redacted
-from forebay.sources.archives import is_archive
 from forebay.sources.azureauth import VERSION, Identity, Place, place_of
-from forebay.sources.paths import check_together
+from forebay.sources.objects import listing_of
 from forebay.sources.settings import trust_from
 from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client, Reply, refused
@@ -49,11 +48,9 @@ class AzureSource:
         seen = sha256(facts.encode()).hexdigest()
         if revision and revision != seen:
             raise Absent(f"{redacted(uri)} has changed since it was resolved; pull the new one on purpose")
-        check_together(f.path for f in found)
-        unpack = len(found) == 1 and is_archive(found[0].path)
-        files = tuple(sorted(found, key=lambda f: f.path))
         endpoint = "" if place.is_public_cloud else place.endpoint
-        return Listing(redacted(uri), seen, files, endpoint, unpack=unpack)
+        named = found[0].locator.partition(" ")[2] == place.prefix
+        return listing_of(found, redacted(uri), seen, endpoint, named=named)
 
     def request(self, listing: Listing, file: RemoteFile) -> Request:
         """GET of one blob. Its ETag was listed, and an answer with another one is refused."""

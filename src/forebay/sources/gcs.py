@@ -16,9 +16,8 @@ from urllib.parse import quote, urlencode
 from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
 from forebay.kit.foreign import count
 from forebay.kit.redact import redacted
-from forebay.sources.archives import is_archive
 from forebay.sources.gcsauth import authorization
-from forebay.sources.paths import check_together
+from forebay.sources.objects import listing_of
 from forebay.sources.settings import endpoint_of, trust_from
 from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client, Reply, refused
@@ -56,10 +55,8 @@ class GcsSource:
         seen = sha256(facts.encode()).hexdigest()
         if revision and revision != seen:
             raise Absent(f"{uri} has changed since it was resolved; pull the new one on purpose")
-        check_together(f.path for f in found)
         endpoint = "" if self._endpoint == DEFAULT else self._endpoint
-        unpack = len(found) == 1 and is_archive(found[0].path)
-        return Listing(uri, seen, tuple(sorted(found, key=lambda f: f.path)), endpoint, unpack=unpack)
+        return listing_of(found, uri, seen, endpoint, named=found[0].locator.rpartition("#")[0] == key)
 
     def request(self, listing: Listing, file: RemoteFile) -> Request:
         """GET of one generation of one object: no range can come from another version."""

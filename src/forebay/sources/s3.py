@@ -11,13 +11,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from forebay.errors import Absent, Denied, ForebayError, Unavailable
+from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
 from forebay.kit.redact import redacted
-from forebay.sources.archives import is_archive
-from forebay.sources.paths import check_together
+from forebay.sources.objects import listing_of
 from forebay.sources.s3env import S3Settings, s3_settings, session_for
 from forebay.sources.s3objects import checked, error_of, file_of, is_file, parse, region_of, xml_of
 from forebay.sources.settings import trust_from
@@ -49,15 +49,14 @@ class S3Source:
 
         bucket, key, version = parse(uri)
         with closing(self._client):
-            found = [self._one(bucket, key, version)] if version else self._objects(bucket, key)
+            found = [self._one(bucket, key, version)] if version else self._found(bucket, key)
         facts = "\n".join(f"{f.locator}\0{f.size}\0{f.etag}" for f in found)
         seen = sha256(facts.encode()).hexdigest()
         if revision and revision != seen:
             raise Absent(f"{uri} has changed since it was resolved")
-        check_together(f.path for f in found)
         endpoint = "" if self._settings.is_default else self._settings.endpoint
-        unpack = len(found) == 1 and is_archive(found[0].path)
-        return Listing(uri, seen, tuple(sorted(found, key=lambda f: f.path)), endpoint, unpack=unpack)
+        named = found[0].locator.partition("\0")[0] == key.lstrip("/")
+        return listing_of(found, uri, seen, endpoint, named=named)
 
     def request(self, listing: Listing, file: RemoteFile) -> Request:
         """A signed GET; made anew each time, so it never expires midway."""
@@ -70,9 +69,18 @@ class S3Source:
 
     # --- listing ---
 
+    def _found(self, bucket: str, key: str) -> list[RemoteFile]:
+        """What lies at `key`; slashes before it are those of the address if nobody stored any (KServe)."""
+        try:
+            return self._objects(bucket, key)
+        except Absent:
+            if not key.startswith("/"):
+                raise
+            return self._objects(bucket, key.lstrip("/"))
+
     def _objects(self, bucket: str, prefix: str) -> list[RemoteFile]:
-        """Below `prefix/`, or the object `prefix` itself (KServe takes any key that starts so; `a` would
-        match `ab`): who may read one object may not always list."""
+        """The object `prefix` itself, or what is below `prefix/` (KServe takes any key that starts so; `a`
+        would match `ab`): who may read one object may not always list."""
         try:
             return self._proved(bucket, self._listed(bucket, prefix))
         except Denied:
@@ -86,14 +94,25 @@ class S3Source:
         folder = prefix if not prefix or prefix.endswith("/") else prefix + "/"
         items = [item for item in self._list(bucket, folder) if is_file(item, folder)]
         found = [(item, file_of(item, item["Key"][len(folder) :])) for item in items]
-        if not found and prefix and not prefix.endswith("/"):
-            items = [item for item in self._list(bucket, prefix) if item["Key"] == prefix]
-            found = [(item, file_of(item, prefix.rpartition("/")[2])) for item in items]
+        if prefix and not prefix.endswith("/"):
+            items = [item for item in self._beginning(bucket, prefix, bool(found)) if item["Key"] == prefix]
+            itself = [(item, file_of(item, prefix.rpartition("/")[2])) for item in items]
+            # An empty object beside a folder of its name marks the folder.
+            found = itself if itself and (itself[0][1].size or not found) else found
         if not found:
             raise Absent(
                 f"s3://{bucket}/{prefix} holds nothing; check the bucket, the prefix and the endpoint"
             )
         return found
+
+    def _beginning(self, bucket: str, prefix: str, folder: bool) -> Iterator[dict[str, str]]:
+        """Objects whose keys begin so; where there is a `folder`, the first of them, or none if a policy lets
+        only the folder be listed."""
+        if not folder:
+            return self._list(bucket, prefix)
+        with suppress(Denied, Absent, Invalid):
+            return iter(list(islice(self._list(bucket, prefix, most=1), 1)))
+        return iter(())
 
     def _proved(self, bucket: str, found: list[tuple[dict[str, str], RemoteFile]]) -> list[RemoteFile]:
         """The files with the checksums of those that came in parts, whose ETags are no MD5. At least one is
@@ -106,10 +125,11 @@ class S3Source:
             files.append(checked(file, self._ask("HEAD", bucket, file.locator, {}).head))
         return files
 
-    def _list(self, bucket: str, prefix: str) -> Iterator[dict[str, str]]:
+    def _list(self, bucket: str, prefix: str, *, most: int = 0) -> Iterator[dict[str, str]]:
         token = ""
         for _ in range(100_000):
             query = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
+            query |= {"max-keys": str(most)} if most else {}
             if token:
                 query["continuation-token"] = token
             tree = xml_of(self._ask("GET", bucket, "", query, what=prefix))

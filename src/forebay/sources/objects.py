@@ -1,0 +1,27 @@
+"""Objects below a prefix as files: stores know keys, no folders, and people put odd ones into them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from forebay.sources.archives import is_archive
+from forebay.sources.paths import check_together
+from forebay.sources.types import Listing, RemoteFile
+
+
+def listing_of(
+    found: Iterable[RemoteFile], uri: str, revision: str, endpoint: str, *, named: bool
+) -> Listing:
+    """The files in the order of their paths; `named`: the URI is the only one's own key. Raises Invalid.
+
+    Slashes that follow each other count once (a key `model//w.bin` is what a variable with a slash at its end
+    makes). Empty objects under the name of a folder of others only mark it, as some tools do.
+    """
+    files = [replace(f, path=re.sub("//+", "/", f.path).lstrip("/")) for f in found]
+    folders = {f.path[:at] for f in files for at, letter in enumerate(f.path) if letter == "/"}
+    files = sorted((f for f in files if f.size or f.path not in folders), key=lambda f: f.path)
+    check_together(f.path for f in files)
+    unpack = len(files) == 1 and is_archive(files[0].path)
+    return Listing(uri, revision, tuple(files), endpoint, unpack=unpack, named=named, objects=True)
