@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forebay.engines.fileserver import FileServer, Reply, Request
-from forebay.errors import Absent, Denied
+from forebay.errors import Absent, Denied, Invalid
 from forebay.pull import Settings, pull_to
 from forebay.sources.s3 import S3Source
 from forebay.sources.s3env import s3_settings, session_for
@@ -142,9 +142,43 @@ def test_storage_settings_of_kserve_say_everything(
         "endpoint_url": at(server)["AWS_ENDPOINT_URL"],
         "region": "us-east-1",
     }
-    env = {"STORAGE_CONFIG": json.dumps(config), "STORAGE_OVERRIDE_CONFIG": json.dumps(override)}
+    env = {"STORAGE_CONFIG": json.dumps(config), "STORAGE_OVERRIDE_CONFIG": json.dumps(override),
+           "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}  # fmt: skip
     pull_to(server.uri, tmp_path / "out", env=env, settings=Settings())
     assert tree_of(tmp_path / "out") == server.tree
+    env = {"STORAGE_CONFIG": json.dumps({**config, **override}), "STORAGE_OVERRIDE_CONFIG": "null"}
+    assert resolve(server.uri, env)[1].files
+
+
+PROFILES = """
+[default]
+region = eu-west-9
+endpoint_url = {url}
+[profile apart]
+region = us-east-1
+services = ours
+[services ours]
+s3 =
+  endpoint_url = {url}
+"""
+
+
+@pytest.mark.parametrize("profile", ["", "apart"])
+def test_a_profile_names_the_endpoint_and_the_region(
+    server: Origin, bare: pytest.MonkeyPatch, tmp_path: Path, profile: str
+) -> None:
+    """KServe's downloader is boto3, which reads them; the keys alone were read here."""
+    key, secret = keys_of(server)
+    (tmp_path / "config").write_text(PROFILES.format(url=at(server)["AWS_ENDPOINT_URL"]))
+    env = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_ACCESS_KEY_ID": key,
+           "AWS_SECRET_ACCESS_KEY": secret, **({"AWS_PROFILE": profile} if profile else {})}  # fmt: skip
+    assert resolve(server.uri, env)[1].files
+    assert s3_settings(env).region == ("us-east-1" if profile else "eu-west-9")
+    assert s3_settings({**env, "AWS_REGION": "eu-north-1"}).region == "eu-north-1"
+    assert s3_settings({**env, "AWS_ENDPOINT_URL": "http://h.example"}).endpoint == "http://h.example"
+    assert s3_settings({**env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}).is_default
+    with pytest.raises(Invalid, match="AWS_PROFILE"):
+        s3_settings({**env, "AWS_PROFILE": "nobody"})
 
 
 def test_the_shape_of_kserves_secret(server: Origin, bare: pytest.MonkeyPatch) -> None:

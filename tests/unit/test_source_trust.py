@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from forebay.errors import Invalid, Unavailable
+from forebay.sources.s3env import s3_settings
 from forebay.sources.settings import endpoint_of, trust_from
 from forebay.sources.wire.client import Client
 from forebay.sources.wire.conn import Trust, tls_context
@@ -40,6 +41,29 @@ def test_amazons_bundle_is_for_amazon_first(tmp_path: Path) -> None:
         env[name] = str(tmp_path / name)
     assert trust_from(env, aws=True).ca_file.endswith("AWS_CA_BUNDLE")
     assert trust_from(env).ca_file.endswith("SSL_CERT_FILE")
+
+
+def test_for_amazon_its_own_bundle_comes_before_the_clusters(tmp_path: Path) -> None:
+    """As in KServe, where the variable of one service beats the configuration of all."""
+    (tmp_path / "own.crt").write_text("")
+    (tmp_path / "cabundle.crt").write_text("")
+    env = {"CA_BUNDLE_CONFIGMAP_NAME": "ca", "CA_BUNDLE_VOLUME_MOUNT_POINT": str(tmp_path)}
+    env["AWS_CA_BUNDLE"] = str(tmp_path / "own.crt")
+    assert trust_from(env, aws=True).ca_file == str(tmp_path / "own.crt")
+    assert trust_from(env).ca_file == str(tmp_path / "cabundle.crt")
+
+
+def test_what_is_not_verified_needs_no_bundle() -> None:
+    assert trust_from({"AWS_CA_BUNDLE": "/nowhere"}, aws=True, verify=False) == Trust("", "", False)
+
+
+@pytest.mark.parametrize(("text", "verified"), [
+    ("", True), ("1", True), ("True", True), ("y", True), ("enabled", True), ("0", False), ("False", False),
+    (" false\n", False), ("no", False), ("OFF", False),
+])  # fmt: skip
+def test_only_a_clear_no_ends_the_check_of_certificates(text: str, verified: bool) -> None:
+    """`S3_VERIFY_SSL=y` ended it."""
+    assert s3_settings({"S3_VERIFY_SSL": text}).verify is verified
 
 
 @pytest.mark.parametrize(("rule", "url", "direct"), [

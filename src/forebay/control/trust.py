@@ -7,6 +7,7 @@ key `cabundle.crt`; other namespaces get a copy called `global-kserve-ca-bundle`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from forebay.api.kinds import ConfigMap
 from forebay.api.meta import Json
@@ -50,14 +51,25 @@ class Trust:
 NO_TRUST = Trust()
 
 
-def mount(trust: Trust, settings: Settings, container: Json, volumes: list[Json]) -> None:
-    """Let the container trust the bundle; `container` and `volumes` change."""
-    if not trust.name:
+def mount(
+    trust: Trust, settings: Settings, container: Json, volumes: list[Json], *, own: bool = True
+) -> None:
+    """Let the container trust the bundle; `container` and `volumes` change.
+
+    As in KServe a Secret's own ConfigMap (annotation s3-cabundle-configmap, of the pod's namespace) takes the
+    place of the configured one, and its s3-cabundle names the file: the folder is mounted there. Not `own`:
+    the pod runs in a namespace that the Secret is not of.
+    """
+    said = {str(e.get("name")): str(e.get("value") or "") for e in container.get("env") or []}
+    named = said.get("AWS_CA_BUNDLE_CONFIGMAP", "") if own else ""
+    if not (named or trust.name):
         return
-    folder = settings.ca_bundle_mount
-    volumes.append({"name": VOLUME, "configMap": {"name": trust.name}})
+    above = str(PurePosixPath(said.get("AWS_CA_BUNDLE", "")).parent)
+    folder = above if len(above) > 1 and above.startswith("/") else settings.ca_bundle_mount
+    source = {"name": named, "optional": True} if named else {"name": trust.name}  # what lacks, the pull says
+    volumes.append({"name": VOLUME, "configMap": source})
     mounts = container.get("volumeMounts") or []
     container["volumeMounts"] = [*mounts, {"name": VOLUME, "mountPath": folder, "readOnly": True}]
-    told = {"CA_BUNDLE_CONFIGMAP_NAME": trust.name, "CA_BUNDLE_VOLUME_MOUNT_POINT": folder}
+    told = {"CA_BUNDLE_CONFIGMAP_NAME": named or trust.name, "CA_BUNDLE_VOLUME_MOUNT_POINT": folder}
     env = [{"name": k, "value": v} for k, v in told.items()]
     container["env"] = merged_env(container.get("env") or [], env)

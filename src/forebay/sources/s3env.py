@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from forebay.errors import Invalid
 from forebay.kit.foreign import parsed
+from forebay.kit.redact import redacted
 from forebay.sources.settings import endpoint_of, flag
 
 _REGION = re.compile(r"[A-Za-z0-9-]{1,60}")
+_NO = ("0", "false", "no", "off")  # anything else leaves certificates checked
 _AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
 
 
@@ -41,11 +44,13 @@ class S3Settings:
 
 def s3_settings(env: Mapping[str, str]) -> S3Settings:
     """From AWS_ENDPOINT_URL(_S3), KServe's S3_ENDPOINT with S3_USE_HTTPS, AWS_DEFAULT_REGION or AWS_REGION,
+    else from the profile in AWS_CONFIG_FILE or ~/.aws/config;
     S3_VERIFY_SSL, S3_USER_VIRTUAL_BUCKET (its spelling), S3_USE_ACCELERATE, awsAnonymousCredential,
     AWS_REQUEST_PAYER (`requester`: who asks pays), AWS_CA_BUNDLE, and on top STORAGE_CONFIG and
     STORAGE_OVERRIDE_CONFIG (JSON; the override wins). Raises Invalid.
     """
     merged = {**env, **_overlay(env)}
+    merged = _of_profile(merged) | {name: text for name, text in merged.items() if text}
     region = merged.get("AWS_DEFAULT_REGION") or merged.get("AWS_REGION") or "us-east-1"
     endpoint = _endpoint(merged, region)
     virtual = flag(merged, "S3_USER_VIRTUAL_BUCKET", default=_is_amazon(endpoint))
@@ -54,10 +59,33 @@ def s3_settings(env: Mapping[str, str]) -> S3Settings:
         region,
         virtual,
         anonymous=flag(merged, "awsAnonymousCredential"),
-        verify=flag(merged, "S3_VERIFY_SSL", True),
+        verify=merged.get("S3_VERIFY_SSL", "").strip().lower() not in _NO,
         pays=merged.get("AWS_REQUEST_PAYER", "").lower() == "requester",
         env=merged,
     )
+
+
+def _of_profile(env: Mapping[str, str]) -> dict[str, str]:
+    """Endpoint and region in the profile's section (or in its `services`) of AWS' own configuration file."""
+    path = Path(env.get("AWS_CONFIG_FILE") or f"{env.get('HOME', '')}/.aws/config").expanduser()
+    named = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or env.get("S3_ENDPOINT")
+    if not path.is_file() or (named and (env.get("AWS_DEFAULT_REGION") or env.get("AWS_REGION"))):
+        return {}
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+
+    session = botocore.session.Session(profile=env.get("AWS_PROFILE") or None)
+    session.set_config_variable("config_file", str(path))
+    try:
+        said = session.get_scoped_config()
+        service = session.full_config.get("services", {}).get(said.get("services"), {}).get("s3", {})
+    except (BotoCoreError, AttributeError) as error:  # a profile that is not there, a file that is none
+        raise Invalid(f"{path} cannot be used ({redacted(str(error))}); check it and AWS_PROFILE") from error
+    endpoint = "" if named else service.get("endpoint_url") or said.get("endpoint_url") or ""
+    if flag(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") or flag(said, "ignore_configured_endpoint_urls"):
+        endpoint = ""
+    found = {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": said.get("region") or ""}
+    return {name: str(text) for name, text in found.items() if text}
 
 
 def _endpoint(env: Mapping[str, str], region: str) -> str:
@@ -106,11 +134,12 @@ def _overlay(env: Mapping[str, str]) -> dict[str, str]:
             body: Any = parsed(env[name])
         except ValueError as error:
             raise Invalid(f"{name} is not JSON") from error
-        if not isinstance(body, dict):
+        if not isinstance(body, dict) and body is not None:
             raise Invalid(f"{name} must be a JSON object")
-        for key, value in body.items():
+        for key, value in (body or {}).items():
             if key in _NAMES and value not in (None, ""):
                 out[_NAMES[key]] = str(value)
+                out |= {"AWS_ENDPOINT_URL_S3": ""} if key == "endpoint_url" else {}
     return out
 
 

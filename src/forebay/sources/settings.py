@@ -34,10 +34,10 @@ def trust_from(env: Mapping[str, str], *, verify: bool = True, aws: bool = False
 
     The first of: KServe's CA_BUNDLE_VOLUME_MOUNT_POINT/cabundle.crt (when CA_BUNDLE_CONFIGMAP_NAME or
     AWS_CA_BUNDLE_CONFIGMAP is set), REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE, AWS_CA_BUNDLE, which
-    comes before those three for `aws`.
+    comes first of all for `aws`; none where nothing is verified.
     FOREBAY_CLIENT_CERT is a PEM file with certificate and key. Raises Invalid when a named file is not there.
     """
-    ca_file = _bundle(env, aws=aws)
+    ca_file = _bundle(env, aws=aws) if verify else ""
     client = env.get("FOREBAY_CLIENT_CERT", "")
     for name, what in ((ca_file, "the CA bundle's mount or variable"), (client, "FOREBAY_CLIENT_CERT")):
         if name and not Path(name).is_file():
@@ -46,11 +46,12 @@ def trust_from(env: Mapping[str, str], *, verify: bool = True, aws: bool = False
 
 
 def _bundle(env: Mapping[str, str], *, aws: bool) -> str:
+    if aws and env.get("AWS_CA_BUNDLE"):
+        return env["AWS_CA_BUNDLE"]
     mounted = env.get("CA_BUNDLE_CONFIGMAP_NAME") or env.get("AWS_CA_BUNDLE_CONFIGMAP")
     if mounted and env.get("CA_BUNDLE_VOLUME_MOUNT_POINT"):
         return f"{env['CA_BUNDLE_VOLUME_MOUNT_POINT'].rstrip('/')}/cabundle.crt"
-    plain = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-    names = ("AWS_CA_BUNDLE", *plain) if aws else (*plain, "AWS_CA_BUNDLE")
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "AWS_CA_BUNDLE")
     return next((env[n] for n in names if env.get(n)), "")
 
 

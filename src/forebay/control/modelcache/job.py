@@ -62,7 +62,7 @@ def download(seen: Seen, launch: Launch) -> tuple[Job, Secret | None]:
     container["env"] = merged_env(container.get("env") or [], found.env, _ours(seen, launch.aim))
     container["volumeMounts"] = [_mount(seen, container), *found.mounts]
     volumes = list(found.volumes)
-    trust.mount(seen.trust, seen.settings, container, volumes)
+    trust.mount(seen.trust, seen.settings, container, volumes, own=not seen.namespace)
     return _job(seen, launch, container, volumes), secret
 
 
