@@ -1,6 +1,6 @@
 """What KServe's storage initializer does and people rely on: each case was seen there first.
 
-Local folders and claims, patterns, and which files an address means. Archives are in test_archives.py.
+Local folders and claims, patterns, and which files an address means; archives have a file of their own.
 """
 
 from __future__ import annotations

@@ -137,6 +137,24 @@ def test_an_archive_is_unpacked_into_blobs(origin, root):
     assert_promises(root)
 
 
+def test_what_a_pod_sees_of_an_archive_has_its_empty_folders(origin, root):
+    """Triton wants one for each version of an ensemble."""
+    pack = io.BytesIO()
+    with tarfile.open(fileobj=pack, mode="w:gz") as tar:
+        for name, body in (("ensemble/1", None), ("ensemble/config.pbtxt", b"{}")):
+            info = tarfile.TarInfo(name)
+            info.type, info.size = (tarfile.DIRTYPE, 0) if body is None else (tarfile.REGTYPE, len(body))
+            tar.addfile(info, io.BytesIO(body or b""))
+    origin.bodies["/m.tar.gz"] = pack.getvalue()
+    manifest = pull_cached(f"{origin.url}/m.tar.gz", env(root))
+    assert manifest.folders == ("ensemble/1",) and find(root, "k") == manifest
+    view = root.layout.view("k")
+    assert views.publish(root, "k") and not views.publish(root, "k")
+    assert (view / "ensemble/1").is_dir() and (view / "ensemble/config.pbtxt").read_bytes() == b"{}"
+    (view / "ensemble/1").rmdir()
+    assert views.publish(root, "k") and (view / "ensemble/1").is_dir()
+
+
 def test_a_moved_name_changes_nothing_unless_a_refresh_asks_for_it(origin, root):
     uri = f"{origin.url}/f.bin"
     origin.bodies["/f.bin"] = b"one"

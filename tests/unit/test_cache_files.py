@@ -166,7 +166,9 @@ def test_an_adopted_model_has_observed_digests_and_a_link_among_its_files_is_ref
         adopt.adopt(root, key="k", uri="u")
     (staged / "link").unlink()
     (staged / "f").write_bytes(b"x")
+    (staged / "ensemble" / "1").mkdir(parents=True)
     manifest = adopt.adopt(root, key="k", uri="u")
+    assert manifest.folders == ("ensemble/1",)
     assert (manifest.files[0].promised, manifest.revision[:9]) == (False, "observed-")
     assert not staged.exists()
 

@@ -13,7 +13,7 @@ from forebay.cache import blobs, manifests
 from forebay.cache.manifest import File, Manifest
 from forebay.cache.root import Root
 from forebay.errors import Absent, Invalid
-from forebay.kit.disk import files_below, make_folders, remove_tree
+from forebay.kit.disk import empty_folders_below, files_below, make_folders, remove_tree
 from forebay.kit.failpoints import failpoint
 
 
@@ -31,7 +31,10 @@ def adopt(root: Root, *, key: str, uri: str) -> Manifest:
         files = tuple(_copied(root, key, path, index) for index, path in enumerate(paths))
         failpoint("cache.adopt.copied")
         revision = "observed-" + _summary(files)
-        manifest = Manifest(key, uri, revision, files, created=root.now(), last_used=root.now())
+        empty = tuple(str(p.relative_to(staged)) for p in empty_folders_below(root.disk, staged))
+        manifest = Manifest(
+            key, uri, revision, files, created=root.now(), last_used=root.now(), folders=empty
+        )
         manifests.publish(root, manifest)
         remove_tree(root.disk, staged)
     return manifest

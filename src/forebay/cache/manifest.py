@@ -36,6 +36,7 @@ class Manifest:
     1970. `pinned` is an administrator's wish that it is never evicted. `phases` are seconds of the pull by
     phase, `sources` bytes by origin. `verified_for`, `warmed_for` and `refreshed_for` are the requests (their
     times, as given) that were last answered; `resident` is the share found in memory after the last warming.
+    `folders` are those that hold nothing.
     """
 
     key: str
@@ -54,10 +55,11 @@ class Manifest:
     warmed: float = 0.0
     resident: float | None = None
     refreshed_for: str = ""
+    folders: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         checked_key(self.key)
-        _check_paths([f.path for f in self.files])
+        _check_paths([*(f.path for f in self.files), *self.folders])
 
     @property
     def size(self) -> int:

@@ -49,7 +49,7 @@ def shows(root: Root, manifest: Manifest) -> bool:
         there, blob = seen[file.path], root.disk.info(root.layout.blob(file.sha256))
         if there is None or blob is None or there.inode != blob.inode:
             return False
-    return True
+    return all(root.disk.info(view / folder) is not None for folder in manifest.folders)
 
 
 def standing(root: Root) -> set[str]:
@@ -88,7 +88,10 @@ def _make(root: Root, manifest: Manifest) -> None:
         target = away / file.path
         make_folders(disk, target.parent)
         disk.link(root.layout.blob(file.sha256), target)
-        folders |= {target.parent, *(p for p in target.parents if p.is_relative_to(away))}
+        folders |= {p for p in target.parents if p.is_relative_to(away)}
+    for path in manifest.folders:
+        make_folders(disk, away / path)
+        folders |= {away / path, *(p for p in (away / path).parents if p.is_relative_to(away))}
     for folder in sorted(folders, reverse=True):
         disk.sync_dir(folder)
     failpoint("cache.view.linked")

@@ -308,3 +308,14 @@ def files_below(disk: Disk, path: Path) -> list[Path]:
         if info is not None:
             found += files_below(disk, below) if info.folder else [below]
     return found
+
+
+def empty_folders_below(disk: Disk, path: Path) -> list[Path]:
+    """Every folder below a folder that holds nothing, sorted."""
+    found: list[Path] = []
+    for name in disk.list(path):
+        below = path / name
+        info = disk.info(below)
+        if info is not None and info.folder:
+            found += empty_folders_below(disk, below) if disk.list(below) else [below]
+    return found

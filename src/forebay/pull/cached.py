@@ -34,6 +34,7 @@ from forebay.pull.limits import Limits
 from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
 from forebay.pull.stopping import waiting
 from forebay.pull.yielding import RateFile
+from forebay.sources.archives import empty_folders
 from forebay.sources.layers import unpack_listing
 from forebay.sources.peer import peers_from
 from forebay.sources.table import resolve
@@ -144,6 +145,7 @@ class _Work:
     watching: Watching
     trip: Trip
     files: dict[str, File] = field(default_factory=dict)  # by path: what is in the blobs
+    folders: tuple[str, ...] = ()  # the empty ones
     _told_at: float = 0.0
 
     def run(self, key: str, asker: Asker) -> Manifest:
@@ -222,6 +224,7 @@ class _Work:
             created=self.root.now(), last_used=self.root.now(),
             phases={name: round(s, 4) for name, s in phases.items() if name != "idle"},
             sources=dict(report.bytes_by_origin), refreshed_for=self.wish.refresh_for,
+            folders=self.folders,
         )  # fmt: skip
         manifests.publish(self.root, manifest)
         return manifest
@@ -300,7 +303,9 @@ class _Work:
         packed = [self.files[f.path] for f in listing.files if not f.plain]
         held = {file.path: layout.part_claims(key) / file.sha256 for file in packed}
         moves, files = [], [self.files[f.path] for f in listing.files if f.plain]
-        for path in unpack_listing(listing, held, into):
+        paths = unpack_listing(listing, held, into)
+        self.folders = tuple(empty_folders(into))
+        for path in paths:
             digest = blobs.sha256_of(self.root.disk, into / path)
             info = self.root.disk.info(into / path)
             if info is None:

@@ -31,6 +31,7 @@ from forebay.pull.limits import Limits
 from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
 from forebay.pull.parts import disk_errors
 from forebay.pull.stopping import waiting
+from forebay.sources.archives import empty_folders
 from forebay.sources.file import local_path
 from forebay.sources.layers import unpack_listing
 from forebay.sources.peer import peers_from
@@ -208,11 +209,13 @@ class _Folder:
         with disk_errors(f"unpack into {self.dest}"):
             try:
                 paths = unpack_listing(self.listing, held, staging)
+                empty = empty_folders(staging)
                 for path in paths:
                     (staging / path).replace(self._target(path))
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-            self._sync({(self.dest / p).parent for p in paths})
+            made = {self._target(f"{path}/-").parent for path in empty}
+            self._sync(made | {(self.dest / p).parent for p in paths})
             stats = {p: _stat(self.dest / p) for p in paths}
             self._write({f.path: {"identity": self._packed_identity(f), "unpacked": stats} for f in packed})
             for archive in held.values():

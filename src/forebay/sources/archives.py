@@ -1,4 +1,4 @@
-"""Archives as KServe takes them: a single .tar, .tar.gz, .tgz or .zip is unpacked in place."""
+"""Archives as KServe takes them: a single tar, as it is or packed, or a single zip is unpacked in place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from forebay.errors import Damaged, ForebayError
 from forebay.kit.disk_errors import disk_error
 from forebay.sources.paths import check_together
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 _PIECE = 1 << 20
 _ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1
 RATIO_MAX = 100  # model weights hardly compress; a text tokenizer does so by 10
@@ -53,7 +53,7 @@ def is_archive(name: str) -> bool:
 
 
 def unpack(archive: Path, into: Path, *, bytes_max: int | None = None) -> list[str]:
-    """Unpack `archive` into the empty folder `into`, durably; returns the relative paths.
+    """Unpack `archive` into the empty folder `into`, durably; returns the relative paths of the files.
 
     Only plain files and folders: links and devices are refused, like absolute names and `..`. At most
     `bytes_max`
@@ -64,11 +64,14 @@ def unpack(archive: Path, into: Path, *, bytes_max: int | None = None) -> list[s
     into.mkdir(parents=True, exist_ok=True)
     done: list[str] = []
     try:
-        for path, size, body in _entries(archive):
+        for count, (path, size, body) in enumerate(_entries(archive), 1):
             check_together([path])
-            done.append(path)
-            if len(done) > ENTRIES_MAX or size > most:
+            if count > ENTRIES_MAX or size > most:
                 raise Damaged(f"{archive.name} unpacks to far more than its size; it was not unpacked")
+            if body is None:
+                (into / path).mkdir(parents=True, exist_ok=True)
+                continue
+            done.append(path)
             most -= _write(body, into / path, most)
         check_together(done)
     except (
@@ -95,7 +98,15 @@ def refused(name: str, error: OSError) -> ForebayError:
     return disk_error(f"unpack {name}", error)
 
 
-def _entries(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+def empty_folders(into: Path) -> list[str]:
+    """Relative paths of the folders below `into` that hold nothing. They mean something: Triton wants one for
+    each version of an ensemble."""
+    found = (Path(top) for top, folders, files in os.walk(into) if not folders and not files)
+    return sorted(path.relative_to(into).as_posix() for path in found if path != into)
+
+
+def _entries(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+    """Path, size and content of each; folders have none."""
     # A tar whose last file is a zip (PyTorch's weights are) ends like one.
     named = archive.name.lower().endswith(".zip")
     if named or (zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive)):
@@ -130,11 +141,13 @@ def opened_tar(path: Path) -> Iterator[tarfile.TarFile]:
             raise Damaged(f"{path.name} cannot be unpacked: {error}") from error
 
 
-def _tar(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _tar(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
     with opened_tar(archive) as tar:
         for item in tar:
             name = item.name.removeprefix("./").rstrip("/")
             if item.isdir():
+                if name not in ("", "."):
+                    yield name, 0, None
                 continue
             body = tar.extractfile(item) if item.isreg() else None
             if body is None:
@@ -143,10 +156,11 @@ def _tar(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
                 yield name, item.size, body
 
 
-def _zip(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _zip(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
     with zipfile.ZipFile(archive) as pack:
         for item in pack.infolist():
             if item.filename.endswith("/"):
+                yield item.filename.rstrip("/"), 0, None
                 continue
             kind = stat.S_IFMT(item.external_attr >> 16)
             if kind not in (0, stat.S_IFREG):

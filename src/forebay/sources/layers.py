@@ -28,7 +28,8 @@ _READ = 1 << 20
 def unpack_listing(listing: Listing, held: Mapping[str, Path], into: Path) -> list[str]:
     """Unpack the archives of `listing`, which lie at `held` (by path), into the empty folder `into`, durably.
 
-    Returns the relative paths. Raises Damaged, Exhausted, Invalid, and Absent when nothing of it is wanted.
+    Returns the relative paths of the files; empty folders are there, too, unless patterns chose.
+    Raises Damaged, Exhausted, Invalid, and Absent when nothing of it is wanted.
     """
     packed = [f for f in listing.files if not f.plain]
     if len(packed) == 1 and not listing.folder:
@@ -50,7 +51,16 @@ def _chosen(listing: Listing, done: Sequence[str], into: Path) -> list[str]:
     kept = [path for path in done if wanted(path, listing.allow, listing.ignore)]
     for path in set(done) - set(kept):
         (into / path).unlink()
+    if listing.allow or listing.ignore:  # which were empty, and which are now?
+        for folder in archives.empty_folders(into):
+            _without(into, into / folder)
     return kept
+
+
+def _without(root: Path, folder: Path) -> None:
+    while folder != root and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
 
 
 def _layers(listing: Listing, layers: Sequence[Path], into: Path) -> list[str]:
@@ -94,6 +104,7 @@ class _Laying:
                     white.add(f"{folder}/{name[len(_WHITEOUT) :]}".lstrip("/"))
                 elif item.isdir():
                     folders.add(path)
+                    self._folder(path)
                 elif path and self._covered(path):
                     white.add(path)  # not seen itself, it still hides a folder of lower layers
                 elif path:
@@ -116,6 +127,10 @@ class _Laying:
                 yield _OPAQUE, item  # the whole folder was removed and perhaps made anew
             elif name.startswith(prefix) and name != prefix:
                 yield name[len(prefix) :], item
+
+    def _folder(self, path: str) -> None:
+        if path and not self._covered(path) and not (self.listing.allow or self.listing.ignore):
+            (self.into / safe_path(path)).mkdir(parents=True, exist_ok=True)
 
     def _covered(self, path: str) -> bool:
         if path in self.files or path in self.folders or path in self.hidden or "" in self.hidden:
