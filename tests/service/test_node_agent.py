@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import logging
 import os
@@ -25,8 +26,9 @@ from forebay.api.kinds import (
 from forebay.api.meta import Key
 from forebay.api.names import storage_key
 from forebay.cache import find, find_all, open_root, pins, set_pinned, views
-from forebay.errors import Denied, Exhausted
+from forebay.errors import Denied, Exhausted, Unavailable
 from forebay.kit.clock import SystemClock
+from forebay.node import agent
 from forebay.node.agent import run_agent
 from forebay.pull.cached import pull_cached
 from forebay.store.protocol import edit
@@ -444,3 +446,31 @@ def test_a_model_is_warmed_once_for_a_pod_that_starts(tmp_path, caplog):
         assert "7000 of 7000 bytes" in warmed()[0]
 
     in_world(tmp_path, story)
+
+
+def test_a_disk_without_room_for_a_pods_pin_gives_room_all_the_same(tmp_path, monkeypatch):
+    async def story(world):
+        uri = world.source("a", f=b"content")
+        await world.want(a=uri)
+        await world.pull("a", uri)
+        await world.until_state("a", "ModelDownloaded")
+
+        def no_room(root, wanted):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(pins, "rebuild", no_room)
+        await world.pod("p", storage_key("file:///elsewhere"))
+        await world.want()
+        await world.until(lambda: find(world.root, storage_key(uri)) is None)
+        await world.until_state("a", None)
+
+    in_world(tmp_path, story, expects="the pins: No space left on device; free space")
+
+
+def test_a_root_that_cannot_be_set_right_is_said_in_our_words(tmp_path, monkeypatch):
+    def no_writing(root):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(agent, "recover", no_writing)
+    with pytest.raises(Unavailable, match="Read-only file system; check the disk"):
+        asyncio.run(run_agent(None, node=NODE, group=GROUP, root=tmp_path / "root", clock=SystemClock()))

@@ -16,6 +16,7 @@ from forebay.cache.manifest import Manifest, load
 from forebay.cache.root import Root
 from forebay.errors import Damaged, Invalid
 from forebay.kit.disk import put, read
+from forebay.kit.disk_errors import is_full
 from forebay.kit.failpoints import failpoint
 from forebay.kit.foreign import built, parsed
 
@@ -44,10 +45,24 @@ def set_aside(root: Root, digest: str, found: str, *, wish: str = "") -> Note:
         models = [m for m in manifests.find_all(root) if digest in m.blobs]
         paths = {f.path for m in models for f in m.files if f.sha256 == digest}
         note = Note(digest, found, root.now(), tuple(m.key for m in models), tuple(sorted(paths)), wish)
-        put(root.disk, _free_name(root, digest, ".note.json"), json.dumps(asdict(note)).encode())
+        noted = _write_note(root, note)
         failpoint("cache.damage.noted")
         _move(root, note)
+        if not noted:
+            _write_note(root, note)
     return note
+
+
+def _write_note(root: Root, note: Note) -> bool:
+    """False on a full disk: then the content goes first, so that after a crash nobody takes it for good."""
+    try:
+        put(root.disk, _free_name(root, note.digest, ".note.json"), json.dumps(asdict(note)).encode())
+    except OSError as error:
+        if not is_full(error):
+            raise
+        _move_blob(root, note.digest)
+        return False
+    return True
 
 
 def notes(root: Root) -> list[Note]:
@@ -131,9 +146,13 @@ def _move(root: Root, note: Note) -> None:
         if root.disk.info(root.layout.manifest(key)) is not None:
             set_manifest_aside(root, key, "a blob failed its check")
     failpoint("cache.damage.manifests")
-    blob = root.layout.blob(note.digest)
+    _move_blob(root, note.digest)
+
+
+def _move_blob(root: Root, digest: str) -> None:
+    blob = root.layout.blob(digest)
     if root.disk.info(blob) is not None:
-        root.disk.rename(blob, _free_name(root, note.digest, ".blob"))
+        root.disk.rename(blob, _free_name(root, digest, ".blob"))
         root.disk.sync_dir(root.layout.damaged)
         root.disk.sync_dir(blob.parent)
 

@@ -36,13 +36,17 @@ def find_all(root: Root) -> list[Pin]:
 
 def rebuild(root: Root, wanted: Iterable[Pin]) -> frozenset[str]:
     """Make the pins exactly these; returns the keys whose users changed. New pins are written before old ones
-    go.
+    go; where a disk has no room for new ones the old ones go all the same.
     """
+    trouble: OSError | None = None
     with root.locked():
         before, after = set(find_all(root)), set(wanted)
         for pin in sorted(after - before, key=lambda pin: pin.uid):
             body = json.dumps({"uid": pin.uid, "pod": pin.pod, "keys": list(pin.keys)})
-            put(root.disk, root.layout.pins / f"{record_id(pin.uid)}.json", body.encode())
+            try:
+                put(root.disk, root.layout.pins / f"{record_id(pin.uid)}.json", body.encode())
+            except OSError as error:
+                trouble = error
         failpoint("cache.pins.added")
         kept = {f"{record_id(pin.uid)}.json" for pin in after}
         stale = [name for name in root.disk.list(root.layout.pins) if name not in kept]
@@ -50,6 +54,8 @@ def rebuild(root: Root, wanted: Iterable[Pin]) -> frozenset[str]:
             root.disk.unlink(root.layout.pins / name)
         if stale:
             root.disk.sync_dir(root.layout.pins)
+    if trouble is not None:
+        raise trouble
     return frozenset(key for pin in before ^ after for key in pin.keys)
 
 

@@ -11,6 +11,7 @@ from forebay.cache.layout import Layout
 from forebay.errors import Exhausted, Unavailable
 from forebay.kit.clock import Clock, SystemClock
 from forebay.kit.disk import Disk, RealDisk, make_folders
+from forebay.kit.disk_errors import what_fails, what_lacks
 
 LOCK_WAIT_S = 60.0
 
@@ -47,12 +48,14 @@ def open_root(path: Path, *, disk: Disk | None = None, clock: Clock | None = Non
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Disk errors become ours: a full disk is Exhausted, anything else Unavailable with the next step."""
+    """Disk errors become ours: whatever there is too little of is Exhausted, anything else Unavailable with
+    the next step.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise Exhausted(f"{what}: no space left on the disk; free some or raise the quota") from error
-        raise Unavailable(
-            f"{what}: {error.strerror or error}; check the disk and the folder's permissions"
-        ) from error
+        why = error.strerror or error
+        if lack := what_lacks(error):
+            raise Exhausted(f"{what}: {why}; {lack}") from error
+        step = what_fails(error) or "check the disk and the folder's permissions"
+        raise Unavailable(f"{what}: {why}; {step}") from error

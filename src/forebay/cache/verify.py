@@ -17,6 +17,7 @@ from forebay.cache.damage import Note
 from forebay.cache.manifest import Manifest
 from forebay.cache.root import Root
 from forebay.kit.disk import make_folders, put, read
+from forebay.kit.disk_errors import is_full, is_unreadable
 
 
 def check(
@@ -87,8 +88,10 @@ def _hashed(root: Root, digest: str, pause: Callable[[int], None]) -> str:
             pause(len(block))
     except FileNotFoundError:
         return ""
-    except OSError as error:  # the disk cannot read it back: as bad as wrong bytes
-        return f"unreadable: {error.strerror or error}"
+    except OSError as error:
+        if not is_unreadable(error):
+            raise  # of this process, not of the content: pods may go on with it
+        return f"unreadable: {error.strerror or error}"  # the disk cannot read it back: as bad as wrong bytes
     return content.hexdigest()
 
 
@@ -106,8 +109,12 @@ def _kept(root: Root, key: str) -> dict[str, float]:
 
 
 def _keep(root: Root, key: str, known: dict[str, float]) -> None:
-    make_folders(root.disk, _folder(root))
-    put(root.disk, _folder(root) / f"{key}.json", json.dumps(known).encode(), durable=False)
+    try:
+        make_folders(root.disk, _folder(root))
+        put(root.disk, _folder(root) / f"{key}.json", json.dumps(known).encode(), durable=False)
+    except OSError as error:
+        if not is_full(error):
+            raise  # else an agent that starts anew reads some of it again, that is all
 
 
 def _forget(root: Root, key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -68,13 +69,27 @@ def take_away(root: Root, key: str) -> None:
     if root.disk.info(mark) is None:
         return
     if root.disk.info(view) is not None:
-        away = _trash(root, key)
-        root.disk.rename(view, away)
-        root.disk.sync_dir(root.layout.models)
+        away = _out_of_sight(root, key)
         failpoint("cache.view.away")
         remove_tree(root.disk, away)
+        if away == view:
+            root.disk.sync_dir(root.layout.models)
     root.disk.unlink(mark)
     root.disk.sync_dir(mark.parent)
+
+
+def _out_of_sight(root: Root, key: str) -> Path:
+    """Where the view is now. An overlay does not move a folder of its lower layer (a cache that came with an
+    image): such a one is taken apart where it is, and its mark says that it has to be, should that be cut."""
+    view, away = root.layout.view(key), _trash(root, key)
+    try:
+        root.disk.rename(view, away)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return view
+    root.disk.sync_dir(root.layout.models)
+    return away
 
 
 def _make(root: Root, manifest: Manifest) -> None:

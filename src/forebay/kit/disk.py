@@ -14,7 +14,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -278,10 +278,15 @@ def put(disk: Disk, path: Path, data: bytes, *, durable: bool = True) -> None:
     mix.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}.tmp")
-    disk.write(temporary, data)
-    if durable:
-        disk.sync(temporary)
-    disk.rename(temporary, path)
+    try:
+        disk.write(temporary, data)
+        if durable:
+            disk.sync(temporary)
+        disk.rename(temporary, path)
+    except OSError:
+        with suppress(OSError):  # a full disk is asked again and again: each time a name, and it has no more
+            disk.unlink(temporary)
+        raise
     if durable:
         disk.sync_dir(path.parent)
 

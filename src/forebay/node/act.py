@@ -9,8 +9,9 @@ from dataclasses import asdict
 from forebay.cache import adopt, entitled, gc, manifests, reservations, views
 from forebay.cache.entitled import Entitlement
 from forebay.cache.root import Root, translated
-from forebay.errors import ForebayError
+from forebay.errors import Exhausted, ForebayError
 from forebay.kit.disk import put, remove_tree
+from forebay.kit.disk_errors import is_full
 from forebay.kit.failpoints import failpoint
 from forebay.kit.redact import redacted
 from forebay.node.chores import Chores
@@ -33,6 +34,7 @@ from forebay.node.decide import (
     Withdraw,
 )  # fmt: skip
 
+_FREES = Remove | Collect | Sweep | DropStaged | ForgetAsk | ForgetRecord
 _log = logging.getLogger("forebay.node")
 
 
@@ -44,11 +46,16 @@ class Hands:
         self._root = root
         self._trouble = trouble
         self._chores = chores
+        self._owed: dict[str, str] = {}  # evicted, and for whom: not noted yet
         self.evictions = 0
 
     def carry_out(self, actions: tuple[Action, ...]) -> bool:
-        """Do these in order; False if one of them failed (the next look decides anew)."""
+        """Do these in order; False if one of them failed (the next look decides anew). On a full disk what
+        frees room does not wait for what needs some."""
+        full = False
         for action in actions:
+            if full and not isinstance(action, _FREES):
+                continue
             try:
                 with translated(f"the cache {self._root.layout.root}"):
                     self._do(action)
@@ -58,11 +65,14 @@ class Hands:
                 if isinstance(action, Publish | Adopt):
                     self._trouble[key] = error.message
                     continue
-                return False
-        return True
+                if not isinstance(error, Exhausted):
+                    return False
+                full = True
+        return not full
 
     def _do(self, action: Action) -> None:
         root = self._root
+        self._note_evicted()
         match action:
             case Withdraw(model, key):
                 entitled.withdraw(root, key, model)
@@ -106,12 +116,24 @@ class Hands:
 
     def _remove(self, key: str, evicted_for: str) -> None:
         if evicted_for:
-            self.evictions += 1
-            body = json.dumps({"for": evicted_for, "at": self._root.now()}).encode()
-            put(self._root.disk, self._root.layout.evicted / f"{key}.json", body)
+            self._owed[key] = evicted_for
+            self._note_evicted()
         failpoint("node.evicting")
         manifests.remove(self._root, key)
+        self.evictions += bool(evicted_for)
         _log.info("removed model %s%s", key, f" to make room for {evicted_for}" if evicted_for else "")
+
+    def _note_evicted(self) -> None:
+        """Note for whom models made room; a disk that is too full for that gets it with a later action."""
+        for key, model in list(self._owed.items()):
+            body = json.dumps({"for": model, "at": self._root.now()}).encode()
+            try:
+                put(self._root.disk, self._root.layout.evicted / f"{key}.json", body)
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                return
+            del self._owed[key]
 
     def _sweep(self, request: str, keys: tuple[str, ...], keep: frozenset[str]) -> None:
         """The answer is written last: a crash before it sweeps again, and counts what is left."""

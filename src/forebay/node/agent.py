@@ -26,7 +26,7 @@ from forebay.api.names import CONFIG_MAP, JOB_NAMESPACE, SYSTEM_NAMESPACE, label
 from forebay.cache import manifests, pins
 from forebay.cache.gc import recover
 from forebay.cache.root import Root, open_root, translated
-from forebay.errors import Absent, ForebayError
+from forebay.errors import Absent, Exhausted, ForebayError
 from forebay.kit.backoff import backoff_s
 from forebay.kit.clock import Clock
 from forebay.kit.tasks import in_thread
@@ -64,10 +64,15 @@ async def run_agent(
     Raises Unavailable or Exhausted if the folder cannot be used.
     """
     cache = await in_thread(lambda: open_root(root, clock=clock))
-    for line in await in_thread(lambda: recover(cache)):
+    for line in await in_thread(_recovered, cache):
         _log.warning("%s", line)
     agent = Agent(store, cache, node=node, group=group, settings=await _settings(store))
     await agent.run(listen)
+
+
+def _recovered(root: Root) -> list[str]:
+    with translated(f"the cache {root.layout.root}"):
+        return recover(root)
 
 
 class Agent:
@@ -173,9 +178,13 @@ class Agent:
     async def _look(self) -> Seen:
         told = await self._told()
         if told.pods_known and told.pins != self._pins:
-            changed = await in_thread(self._pin, told.pins)
-            self._pins = told.pins
-            _log.debug("pins of %d models changed", len(changed))
+            try:
+                changed = await in_thread(self._pin, told.pins)
+                self._pins = told.pins
+                _log.debug("pins of %d models changed", len(changed))
+            except Exhausted as error:  # who is to make room has to go on; what is in use is known here
+                _log.warning("%s", error.message)
+                self._wake_later()
         return await in_thread(self._see, told)
 
     def _see(self, told: Told) -> Seen:

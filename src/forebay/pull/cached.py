@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -111,12 +111,13 @@ def pull_cached(
             manifest = _Work(root, wish, env, watching, trip).run(key, asker)
         except (ForebayError, OSError) as error:
             known = error if isinstance(error, ForebayError) else None
-            asker.fail(
-                known.message if known else f"the disk of {wish.root} failed; see the log of the Job",
-                code=known.code if known else "unavailable",
-                sources=trip.report.bytes_by_origin,
-                mismatches=trip.report.verification_failures,
-            )
+            with suppress(OSError):  # on such a disk; this error is not the one to be told
+                asker.fail(
+                    known.message if known else f"the disk of {wish.root} failed; see the log of the Job",
+                    code=known.code if known else "unavailable",
+                    sources=trip.report.bytes_by_origin,
+                    mismatches=trip.report.verification_failures,
+                )
             raise
         asker.release()
     return manifest
