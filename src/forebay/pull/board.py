@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from forebay.errors import Bug, Clash, Damaged, ForebayError, Unavailable
+from forebay.errors import Bug, Clash, Damaged, Unavailable
+from forebay.kit.disk_errors import as_known
 from forebay.pull import journal, state
 from forebay.pull.blame import Origins
 from forebay.pull.buffers import Buffers
@@ -377,9 +378,9 @@ class Board:
         """Everyone stops; the first error is the one that is told."""
         with self.changed:
             if self.error is None:
-                known = isinstance(error, ForebayError)
-                self.error = error if known else Bug(f"the pull broke its own rules: {error!r}")
-                self.error.__cause__ = None if known else error
+                known = as_known("go on with the pull", error)
+                self.error = known or Bug(f"the pull broke its own rules: {error!r}")
+                self.error.__cause__ = None if self.error is error else error
             self._wake_all()
 
     def stop(self) -> None:

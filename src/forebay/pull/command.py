@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from forebay.errors import Bug, ForebayError, Invalid, Unavailable
+from forebay.kit.disk_errors import as_known
 from forebay.kit.redact import redacted
 from forebay.pull import metrics
 from forebay.pull.folder import Watching, pull_to
@@ -70,7 +71,7 @@ def pull_command(options: PullOptions, env: Mapping[str, str], *, puller: Puller
             watching = Watching(seen, stop, limits, note)
             report = (puller or plain)(options.uri, options.dest, watching)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command line's edge)
-        known = error if isinstance(error, ForebayError) else Bug(f"unexpected: {error!r}")
+        known = as_known("pull", error) or Bug(f"unexpected: {error!r}")
         if isinstance(error, KeyboardInterrupt):
             known = Unavailable("stopped before the first byte was asked for; pull again")
         _metrics(env, options.uri, seen_report, known.code)

@@ -64,6 +64,7 @@ class _Pull:
             self._folder.path,
         )  # fmt: skip
         self._workers: list[Worker] = []
+        self._workers_most = max(self._board.target, settings.connections_max)
         self._threads: list[threading.Thread] = []
         self._hashers = [Hasher(self._board, plan.damaged) for _ in range(_hashers(settings))]
         self._committer = Committer(self._board, plan.publish)
@@ -89,25 +90,27 @@ class _Pull:
         return report
 
     def _run_threads(self) -> None:
-        for hasher in self._hashers:
-            self._start(hasher.run)
-        self._start(self._committer.run)
         try:
+            for hasher in self._hashers:
+                self._start(hasher.run)
+            self._start(self._committer.run)
             self._watch()
         finally:
             self._finish()
 
     def _start(self, body: object) -> None:
         thread = threading.Thread(target=body, name="forebay-pull", daemon=True)  # type: ignore[arg-type]
+        try:
+            thread.start()
+        except RuntimeError as error:
+            limits = "raise the limit of threads (ulimit -u, the container's limit of pids) or of memory"
+            raise Exhausted(f"no room to start a thread of the pull: {limits}") from error
         self._threads.append(thread)
-        thread.start()
 
     def _watch(self) -> None:
         board, next_journal, next_progress = self._board, 0.0, 0.0
         while not board.over:
-            while len(self._workers) < board.target:
-                self._workers.append(Worker(self._shared, len(self._workers)))
-                self._start(self._workers[-1].run)
+            self._hire()
             with board.attention:
                 board.attention.wait_for(self._awaited, _TICK_S)
             if self._hooks.stop.is_set():
@@ -122,6 +125,20 @@ class _Pull:
             if now >= next_progress:
                 self._hooks.on_progress(self._progress("transfer"))
                 next_progress = now + 0.25
+
+    def _hire(self) -> None:
+        """As many workers as are wanted; on a machine that has no more threads those at work go on alone."""
+        while len(self._workers) < min(self._board.target, self._workers_most):
+            worker = Worker(self._shared, len(self._workers))
+            try:
+                self._start(worker.run)
+            except Exhausted as error:
+                if not self._workers:
+                    raise
+                self._workers_most = len(self._workers)
+                self._board.notes.append(f"no more connections than {self._workers_most}: {error.message}")
+                return
+            self._workers.append(worker)
 
     def _awaited(self) -> bool:
         return self._board.over or self._hooks.stop.is_set() or self._board.much_unjournaled

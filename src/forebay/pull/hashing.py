@@ -4,12 +4,14 @@ it."""
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from forebay.kit.disk_errors import disk_error
 from forebay.kit.failpoints import failpoint
 from forebay.pull.blame import differing
 from forebay.pull.board import Board
@@ -77,7 +79,8 @@ class Hasher:
             with self.watch.phase("disk"):
                 got = transfer.part.read(offset, own)
             if not got:
-                raise OSError(5, "a part is shorter than what was written to it")
+                lost = OSError(errno.EIO, "it is shorter than what was written to it")
+                raise disk_error(f"read {transfer.path}", lost)
             got = min(got, end - offset)
             with self.watch.phase("hash"):
                 digests.update(own[:got])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from forebay.pull import journal
 from forebay.pull.digests import Digests
-from forebay.pull.parts import Lock, Part
+from forebay.pull.parts import Lock, Part, disk_errors
 from forebay.pull.plan import Ranges, next_segment
 from forebay.sources.types import RemoteFile, Source
 from forebay.sources.wire.conn import Trust
@@ -118,7 +118,8 @@ class Transfer:
         self.size = self.file.size
         self.digests = Digests(self.file, self.size)
         self.dirty = True
-        self.journal.unlink(missing_ok=True)
+        with disk_errors(f"clear {self.journal}"):
+            self.journal.unlink(missing_ok=True)
         return held
 
 
