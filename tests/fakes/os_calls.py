@@ -174,7 +174,7 @@ class OsCalls:
         what = "sync" if node >= 0 else "sync_folder"
         return self._do(Op(what, name, node=node), lambda _: None)
 
-    def _syncfs(self, folder: Path) -> bool:
+    def _syncfs(self, descriptor: int) -> bool:
         self._do(Op("sync_all"), lambda _: None)
         return True
 

@@ -67,7 +67,7 @@ class _Pull:
         self._workers_most = max(self._board.target, settings.connections_max)
         self._threads: list[threading.Thread] = []
         self._hashers = [Hasher(self._board, plan.damaged) for _ in range(_hashers(settings))]
-        self._committer = Committer(self._board, plan.publish)
+        self._committer = Committer(self._board, plan.publish, since=self._folder.descriptor)
         self._tuner = Tuner(self._board.target, settings.connections_max)
         self._speed: deque[tuple[float, dict[str, int]]] = deque(maxlen=50)
         self._most = 0
@@ -273,20 +273,21 @@ class _Pull:
 
 
 class SmallFolder:
-    """A folder of this run's own for small files; those of runs that died are removed."""
+    """A folder of this run's own for small files; those of runs that died are removed. `descriptor` is open
+    on its file system from before they are written."""
 
     def __init__(self, parts: Path) -> None:
         with disk_errors(f"make a folder in {parts}"):
             for old in parts.glob("small-*"):
                 _remove_if_dead(old)
             self.path = Path(tempfile.mkdtemp(prefix="small-", dir=parts))
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self.descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             with suppress(OSError):
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def remove(self) -> None:
         """Leave nothing behind."""
-        os.close(self._lock)
+        os.close(self.descriptor)
         shutil.rmtree(self.path, ignore_errors=True)
 
 

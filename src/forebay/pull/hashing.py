@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from forebay.kit.disk_errors import disk_error
+from forebay.errors import Unavailable
+from forebay.kit.disk_errors import disk_error, is_unreadable
 from forebay.kit.failpoints import failpoint
 from forebay.pull.blame import differing
-from forebay.pull.board import Board
+from forebay.pull.board import RESTARTS_MAX, Board
 from forebay.pull.buffers import block
 from forebay.pull.clockwork import Watch
 from forebay.pull.digests import Digests
@@ -22,6 +23,8 @@ from forebay.pull.model import Finished
 from forebay.pull.parts import Part, disk_errors
 from forebay.pull.state import Item, Transfer
 
+# ext2 to ext4, XFS, Btrfs, F2FS, tmpfs, overlay (statfs(2)): the others' files are synced one by one
+_SYNCED = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994, 0x794C7630})
 HOT_BYTES = 512 * 1024  # a quarter of the second-level cache of today's server cores
 
 
@@ -53,7 +56,11 @@ class Hasher:
         # In this order: when the file starts over meanwhile, the new digests get nothing of the old bytes.
         epoch, digests = transfer.epoch, transfer.digests
         while (item := self._board.next_item(transfer, epoch)) is not None:
-            if not self._feed(transfer, item, digests):
+            try:
+                if not self._feed(transfer, item, digests):
+                    break
+            except Unavailable as error:
+                self._lost(transfer, epoch, error)
                 break
             end = item.offset + item.count
             digest = digests.sha256
@@ -64,6 +71,16 @@ class Hasher:
                 break
         if self._board.hasher_leaves(transfer, epoch):
             self._judge(transfer)
+
+    def _lost(self, transfer: Transfer, epoch: int, error: Unavailable) -> None:
+        """What the disk cannot read back comes again; else each pull would end at the same bad place. Raises
+        `error` where that helped nothing, or if it is another one."""
+        cause = error.__cause__
+        if not isinstance(cause, OSError) or not is_unreadable(cause) or transfer.restarts >= RESTARTS_MAX:
+            raise error
+        with disk_errors(f"clear {transfer.path}"):
+            os.truncate(transfer.path, 0)  # the bad place with it; what came is forgotten before more comes
+        self._board.start_over(transfer, epoch, f"the disk cannot read it back ({cause.strerror})")
 
     def _feed(self, transfer: Transfer, item: Item, digests: Digests) -> bool:
         """Hash the item; False if the pull ended before all of it was read."""
@@ -80,7 +97,7 @@ class Hasher:
                 got = transfer.part.read(offset, own)
             if not got:
                 lost = OSError(errno.EIO, "it is shorter than what was written to it")
-                raise disk_error(f"read {transfer.path}", lost)
+                raise disk_error(f"read {transfer.path}", lost) from lost
             got = min(got, end - offset)
             with self.watch.phase("hash"):
                 digests.update(own[:got])
@@ -133,9 +150,11 @@ class Committer:
     """One thread: sync, publish, tidy up. Several files at once cost one sync of the file system, not one
     each."""
 
-    def __init__(self, board: Board, publish: Callable[[Sequence[Finished]], None]) -> None:
+    def __init__(self, board: Board, publish: Callable[[Sequence[Finished]], None], *, since: int) -> None:
+        """`since`: see sync_files()."""
         self._board = board
         self._publish = publish
+        self._since = since
         self.watch = Watch()
         self.files = 0
         self.bytes = 0
@@ -152,7 +171,7 @@ class Committer:
         small = [item for item in batch if isinstance(item, Finished)]
         big = [item for item in batch if isinstance(item, Transfer)]
         with self.watch.phase("fsync"):
-            sync_files([item.part for item in small])
+            sync_files([item.part for item in small], self._since)
             finished = small + [_synced(transfer) for transfer in big]
         failpoint("pull.file.synced")
         self._publish(finished)
@@ -174,12 +193,16 @@ def _synced(transfer: Transfer) -> Finished:
     return Finished(transfer.file, transfer.path, transfer.size, digests.sha256, not digests.promised, names)
 
 
-def sync_files(paths: Sequence[Path]) -> None:
-    """Make written files durable: one by one if they are few, else with one sync of their file system."""
+def sync_files(paths: Sequence[Path], since: int) -> None:
+    """Make written files durable: one by one if they are few, else with one sync of their file system.
+
+    `since` is a descriptor on it that was open before the first of them was written: it hears of every write
+    that failed since. One that is opened now would not hear of what somebody else's sync was told already.
+    """
     if not paths:
         return
     with disk_errors(f"sync {paths[0].parent}"):
-        if len(paths) > 4 and _syncfs(paths[0].parent):
+        if len(paths) > 4 and _syncfs(since):
             return
         for path in paths:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -189,13 +212,21 @@ def sync_files(paths: Sequence[Path]) -> None:
                 os.close(descriptor)
 
 
-def _syncfs(folder: Path) -> bool:
-    """Linux' syncfs(2), which reports write errors since 5.8; False where it is not there."""
-    with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None, use_errno=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return bool(libc.syncfs(descriptor) == 0)
-        finally:
-            os.close(descriptor)
-    return False
+def _syncfs(descriptor: int) -> bool:
+    """Linux' syncfs(2), which reports write errors since 5.8; False where it is not there or promises nothing
+    (on FUSE it tells nobody to sync anything). Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs") or _kind(libc, descriptor) not in _SYNCED:
+        return False
+    if libc.syncfs(descriptor) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EPERM):  # a sandbox
+        return False
+    raise OSError(number, os.strerror(number))
+
+
+def _kind(libc: ctypes.CDLL, descriptor: int) -> int:
+    """The file system's number, as in statfs(2); 0 if nobody tells."""
+    about = ctypes.create_string_buffer(512)
+    return 0 if libc.fstatfs(descriptor, about) else ctypes.c_long.from_buffer(about).value & 0xFFFFFFFF
