@@ -74,6 +74,34 @@ def test_a_part_on_such_a_file_system_is_read_again_through_the_cache(
         os.fstat(direct[0])  # given up, and closed all the same
 
 
+def test_several_connections_may_find_out_at_once_that_direct_writes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second is past the question whether to write so when the first gets its answer."""
+    part, real_write, real_direct = Part(tmp_path / "x.part", direct=True), os.pwrite, Part._directly
+    if not part.direct:
+        pytest.skip("no direct writes here anyway")
+    block, others = memoryview(mmap.mmap(-1, 4096)), [4096]
+
+    def write(descriptor: int, view: memoryview, offset: int) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "not meant")
+        return real_write(descriptor, view, offset)
+
+    def direct(self: Part, call: object, view: memoryview, offset: int) -> int:
+        if others:
+            self.write(others.pop(), view)
+        return real_direct(self, call, view, offset)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "pwrite", write)
+    monkeypatch.setattr(Part, "_directly", direct)
+    part.write(0, block)
+    part.close()
+    assert part.path.stat().st_size == 8192 and not part.direct
+    held = [str(p.readlink()) for p in Path("/proc/self/fd").iterdir() if p.is_symlink()]
+    assert str(part.path) not in held
+
+
 def test_without_locks_a_pull_works_as_if_it_were_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
