@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from tests.faults.lying_server import Lie, LyingServer, until
@@ -35,6 +36,15 @@ def test_bytes_that_failed_the_check_are_kept_aside(folder: Folder) -> None:
         folder.pull(server.url)
     (evidence,) = folder.damaged.iterdir()
     assert evidence.read_bytes() != BODY and len(evidence.read_bytes()) == SIZE
+
+
+def test_evidence_of_a_long_name_is_kept_aside(folder: Folder) -> None:
+    """As many bytes as a name may have, in letters of three bytes: more would be in front of them."""
+    name = "\N{CJK UNIFIED IDEOGRAPH-65E5}" * 83 + ".b"
+    with LyingServer(BODY, Lie(flip_at=100)) as server, pytest.raises(Damaged, match="sha256 is"):
+        folder.pull(server.url.replace("model.bin", quote(name)))
+    (evidence,) = folder.damaged.iterdir()
+    assert evidence.name.endswith(".b") and len(evidence.read_bytes()) == SIZE
 
 
 def test_a_body_without_any_length_is_taken_as_it_comes(folder: Folder) -> None:

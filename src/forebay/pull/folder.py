@@ -34,6 +34,7 @@ from forebay.pull.stopping import waiting
 from forebay.sources.archives import empty_folders
 from forebay.sources.file import local_path
 from forebay.sources.layers import unpack_listing
+from forebay.sources.paths import short_name
 from forebay.sources.peer import peers_from
 from forebay.sources.settings import flag
 from forebay.sources.table import resolve, scheme_of
@@ -187,7 +188,7 @@ class _Folder:
         return self.listing.unpack and not file.plain
 
     def _archive(self, file: RemoteFile) -> Path:
-        return self.parts / ("archive-" + file.path.rpartition("/")[2])
+        return self.parts / short_name("archive-" + file.path.rpartition("/")[2])
 
     def _target(self, path: str) -> Path:
         target = self.dest / path

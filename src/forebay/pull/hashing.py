@@ -22,6 +22,7 @@ from forebay.pull.digests import Digests
 from forebay.pull.model import Finished
 from forebay.pull.parts import Part, disk_errors
 from forebay.pull.state import Item, Transfer
+from forebay.sources.paths import short_name
 
 # ext2 to ext4, XFS, Btrfs, F2FS, tmpfs, overlay (statfs(2)): the others' files are synced one by one
 _SYNCED = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994, 0x794C7630})
@@ -139,7 +140,7 @@ def set_aside(transfer: Transfer, damaged: Path) -> Path:
         if transfer.part is not None:
             transfer.part.close()
         again = f".{transfer.restarts}" if transfer.restarts else ""
-        aside = damaged / f"{name}{again}"
+        aside = damaged / short_name(f"{name}{again}")
         transfer.path.replace(aside)
     if transfer.part is not None:
         transfer.part = Part(transfer.path, direct=transfer.part.wanted_direct)

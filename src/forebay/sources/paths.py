@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from forebay.errors import Denied, Invalid
@@ -38,6 +39,14 @@ def safe_path(path: str) -> str:
     if parts[0].lower() in (".forebay", ".forebay-parts"):
         raise Invalid(f"the path {shown} is reserved")
     return path
+
+
+def short_name(name: str) -> str:
+    """The name, or where no file system takes it one of its own with the same end."""
+    raw = name.encode()
+    if len(raw) <= NAME_MAX:
+        return name
+    return sha256(raw).hexdigest()[:32] + raw[-150:].decode(errors="ignore")
 
 
 def check_together(paths: Iterable[str]) -> None:
