@@ -1,7 +1,4 @@
-"""The one owner of a pull's state: who fetches what, what is on disk, what may be hashed and published.
-
-Workers, hashers and the committer ask and tell it, under one lock and without input or output: microseconds.
-"""
+"""The one owner of a pull's state: who fetches what, what is on disk, what is verified. One lock, no I/O."""
 
 from __future__ import annotations
 

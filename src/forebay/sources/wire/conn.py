@@ -1,9 +1,7 @@
-"""One HTTP/1.1 connection over a raw socket: whole blocks go straight from the kernel into the caller's
-buffer.
+"""One HTTP/1.1 connection over a raw socket: whole blocks go straight from the kernel to the caller.
 
 http.client copies each body through Python bytes; `recv_into(..., MSG_WAITALL)` does not, and releases the
-interpreter for the whole block. Waits are cut into ticks, so that a caller sees progress and a stall is told
-from a slow line.
+interpreter for the whole block. Waits are ticks: progress is seen, and a stall is told from a slow line.
 """
 
 from __future__ import annotations
@@ -53,9 +51,7 @@ _REMEDIES = {  # by the number of OpenSSL's complaint
     62: "is the address right?",  # the name
     64: "is the address right?",  # the number
 }
-_REMEDY = (
-    "if it is meant, add its authority to the CA bundle (SSL_CERT_FILE, or what REQUESTS_CA_BUNDLE names)"
-)
+_REMEDY = "if it is meant, add its authority to the CA bundle (SSL_CERT_FILE, or REQUESTS_CA_BUNDLE's)"
 
 
 @dataclass(frozen=True)
