@@ -38,10 +38,15 @@ def test_who_only_waits_is_stopped_at_once(
         os.kill(os.getpid(), number)
         slept(seconds)
 
+    def never_answers() -> None:
+        stack.enter_context(connection := silent.accept()[0])
+        connection.recv(1)  # the question has come
+        signalled()
+
     with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as stack:
         if what == "an-answer":
             uri = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
-            threading.Thread(target=lambda: (stack.enter_context(silent.accept()[0]), signalled())).start()
+            threading.Thread(target=never_answers).start()
         else:
             env["FOREBAY_CACHE_ROOT"] = str(root)
             cache, key = open_root(root), storage_key(uri)
