@@ -11,6 +11,7 @@ import sys
 import tarfile
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -18,9 +19,14 @@ from tests.fakes.cache_promises import a_pin, assert_promises
 
 from forebay.cache import find, open_root, pins, reservations, verify, views
 from forebay.errors import Absent, Clash, Exhausted, Invalid
+from forebay.pull import journal
 from forebay.pull.cached import pull_cached, puller
 from forebay.pull.folder import Watching
 from forebay.pull.limits import Limits
+from forebay.pull.opening import transfer_of
+from forebay.pull.plan import Ranges
+from forebay.pull.state import entry_of
+from forebay.sources.http import HttpSource
 
 
 @pytest.fixture
@@ -205,6 +211,26 @@ def test_a_pull_without_room_says_so_and_leaves_the_reason(origin, root, tmp_pat
         ("failed", "no room", 1000)
     ]
     assert [count for _, count in origin.gets if count > 1] == []
+
+
+def test_only_what_came_of_these_files_is_not_asked_for_again(origin, root, tmp_path):
+    """What was left of another version counted as if it had come, so too little room was made for this one;
+    and a part is as long as its last byte says, whatever holes it has."""
+    origin.bodies["/f.bin"] = b"x" * 1000
+    listing = HttpSource({}).resolve(f"{origin.url}/f.bin")
+    folder = root.layout.part_files("k")
+    folder.mkdir(parents=True)
+    for at, done in ((listing, 300), (replace(listing, revision="before"), 600)):
+        left = transfer_of(at, folder, listing.files[0])
+        left.path.write_bytes(bytes(900))
+        left.done, left.etags = Ranges([(0, done)]), {"0 127.0.0.1": "e"}
+        journal.save(left.journal, entry_of(left))
+    (tmp_path / "refuse").touch()
+    with pytest.raises(Exhausted):
+        pull_cached(f"{origin.url}/f.bin", env(root, FOREBAY_ROOM_WAIT_S="0.1"))
+    assert [said.bytes_needed for said in reservations.find_all(root)] == [700]
+    mine = transfer_of(listing, folder, listing.files[0])
+    assert {path.name for path in folder.iterdir()} == {mine.path.name, mine.journal.name}
 
 
 def test_a_refused_pull_goes_on_once_there_is_room(origin, root, tmp_path):

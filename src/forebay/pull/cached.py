@@ -32,6 +32,7 @@ from forebay.pull.engine import fetch
 from forebay.pull.folder import Watching
 from forebay.pull.limits import Limits
 from forebay.pull.model import Finished, Hooks, Plan, Progress, Report, Settings
+from forebay.pull.opening import left_of
 from forebay.pull.stopping import waiting
 from forebay.pull.yielding import RateFile
 from forebay.sources.archives import empty_folders
@@ -286,11 +287,15 @@ class _Work:
                 self.files[path] = File(path, size, digest, bool(file.sha256 or file.git_sha1))
 
     def _needed(self, key: str, listing: Listing) -> int:
-        """Bytes still to be written, as far as anyone knows; an archive needs its room twice."""
+        """Bytes still to be written, as far as anyone knows; an archive needs its room twice. What was left
+        of other files, or of another version, goes: it counts for nothing and takes room."""
         left = sum(file.size or 0 for file in listing.files if file.path not in self.files)
-        for path in files_below(self.root.disk, self.root.layout.part_files(key)):
-            info = self.root.disk.info(path)
-            left -= info.size if info is not None and path.suffix == ".part" else 0
+        folder = self.root.layout.part_files(key)
+        came, kept = left_of(listing, folder, lambda file: file.path not in self.files)
+        for path in files_below(self.root.disk, folder):
+            if path.name not in kept:
+                self.root.disk.unlink(path)
+        left -= came
         if listing.unpack:
             left += max(self.wish.size, listing.size or 0)
         return max(0, left if listing.size is not None else max(left, self.wish.size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,18 @@ def transfer_of(listing: Listing, parts: Path, file: RemoteFile) -> Transfer:
     stem = file.sha256 if file.sha256 else "x-" + sha256(identity.encode()).hexdigest()[:40]
     path = parts / f"{stem}.part"
     return Transfer(file, identity, path, file.size, Lock(path.with_name(path.name + ".lock")))
+
+
+def left_of(listing: Listing, parts: Path, wanted: Callable[[RemoteFile], bool]) -> tuple[int, set[str]]:
+    """Bytes that an earlier run has brought of the `wanted` files, and what holds them in `parts`."""
+    there = set(os.listdir(parts)) if parts.is_dir() else set()  # noqa: PTH208 (names alone)
+    came, names = 0, set[str]()
+    for file in listing.files if there else ():
+        if wanted(file) and (left := transfer_of(listing, parts, file)).path.name in there:
+            entry = journal.load(left.journal, left.identity)
+            came += entry.done.total if entry is not None else 0
+            names |= {left.path.name, left.journal.name}
+    return came, names
 
 
 def open_transfer(transfer: Transfer, *, direct: bool, have: Callable[[RemoteFile], bool]) -> str:
