@@ -159,6 +159,7 @@ SEEDS: dict[str, list[bytes]] = {
     "notes": [
         _json({"id": "a", "key": "k", "model": "m", "bytes_needed": 7, "state": "granted", "progress": {}}),
         _json({"uid": "u", "pod": "n/p", "keys": ["k"]}),
+        b"1",
         _json({"model": "m", "key": "k", "uri": "x", "revision": "r", "endpoint": "", "at": 1.0}),
         _json({"digest": "0" * 64, "found": "x", "at": 1.0, "keys": ["k"]}),
         _json({"revision": "r", "files": {"a": ["0" * 64, 7]}}),

@@ -86,7 +86,7 @@ def find(root: Root, name: str) -> Reservation | None:
         raw = parsed(read(root.disk, root.layout.reservations / f"{name}.json"))
         known = {name: value for name, value in raw.items() if name in _FIELDS}  # a newer pull may say more
         return built(Reservation, {**known, "progress": built(Progress, raw["progress"])})
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
