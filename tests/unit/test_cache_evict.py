@@ -54,6 +54,27 @@ def test_what_the_model_itself_still_holds_gives_no_room():
     assert plan_room(Request("m", "m", 30), FULL, both).refusal
 
 
+class Counted(dict[str, int]):
+    """Notes how often somebody walks over it."""
+
+    walks = 0
+
+    def __iter__(self):
+        self.walks += 1
+        return super().__iter__()
+
+    def items(self):
+        self.walks += 1
+        return super().items()
+
+
+def test_each_models_files_are_looked_at_a_few_times_however_many_models_there_are():
+    """Each was looked at again for each other one: 50 models of 5,000 files took eight seconds."""
+    models = [Held(f"m{n}", Counted({f"{n}-{i}": 1 for i in range(3)}), n) for n in range(40)]
+    plan = plan_room(Request("m", "m", 120), Space(None, 0, 0), models)
+    assert len(plan.evict) == 40 and max(model.blobs.walks for model in models) <= 4
+
+
 def test_a_refusal_names_what_is_full_the_disk_or_the_limit_or_both():
     def ways(space):
         return plan_room(Request("m", "m", 50), space, []).refusal.partition("; ")[2]

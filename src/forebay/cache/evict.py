@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -60,24 +61,24 @@ class Request:
     may_evict: bool = True
 
 
-@dataclass
 class _Freed:
     """What going models give back: a blob counts when the last model that names it goes."""
 
-    names: dict[str, set[str]] = field(default_factory=dict)
+    def __init__(self, held: Iterable[Held]) -> None:
+        self._staying = Counter(digest for model in held for digest in model.blobs)
+        self.bytes = 0
 
-    @classmethod
-    def of(cls, held: Iterable[Held]) -> _Freed:
-        names: dict[str, set[str]] = {}
-        for model in held:
-            for digest in model.blobs:
-                names.setdefault(digest, set()).add(model.key)
-        return cls(names)
+    def go(self, model: Held) -> None:
+        """One model more."""
+        for digest, size in model.blobs.items():
+            self._staying[digest] -= 1
+            self.bytes += 0 if self._staying[digest] else size
 
-    def bytes(self, going: Collection[Held]) -> int:
-        keys = {model.key for model in going}
-        sizes = {digest: size for model in going for digest, size in model.blobs.items()}
-        return sum(size for digest, size in sizes.items() if self.names[digest] <= keys)
+    def stay(self, model: Held) -> None:
+        """One that went does not."""
+        for digest, size in model.blobs.items():
+            self.bytes -= 0 if self._staying[digest] else size
+            self._staying[digest] += 1
 
 
 def plan_room(request: Request, space: Space, held: Iterable[Held], *, loose: int = 0) -> Plan:
@@ -92,28 +93,30 @@ def plan_room(request: Request, space: Space, held: Iterable[Held], *, loose: in
         return Plan()
     if short <= loose:
         return Plan(collect=True)
-    freed = _Freed.of(everyone)
+    freed = _Freed(everyone)
     order = sorted((m for m in models if m.may_go), key=lambda m: (m.wanted, m.last_used, m.key))
     if not request.may_evict:
         order = [model for model in order if not model.wanted]
     going: list[Held] = []
     for model in order:
-        if loose + freed.bytes(going) >= short:
+        if loose + freed.bytes >= short:
             break
         going.append(model)
-    if loose + freed.bytes(going) < short:
-        return Plan(refusal=_refusal(request, space, loose + freed.bytes(going)))
-    return Plan(
-        tuple(model.key for model in _no_more_than_needed(going, freed, short - loose)), collect=loose > 0
-    )
+        freed.go(model)
+    if loose + freed.bytes < short:
+        return Plan(refusal=_refusal(request, space, loose + freed.bytes))
+    needed = _no_more_than_needed(going, freed, short - loose)
+    return Plan(tuple(model.key for model in needed), collect=loose > 0)
 
 
 def _no_more_than_needed(going: list[Held], freed: _Freed, short: int) -> list[Held]:
+    needed: list[Held] = []
     for model in reversed(going):
-        fewer = [other for other in going if other is not model]
-        if freed.bytes(fewer) >= short:
-            going = fewer
-    return going
+        freed.stay(model)
+        if freed.bytes < short:
+            freed.go(model)
+            needed.append(model)
+    return needed[::-1]
 
 
 def _refusal(request: Request, space: Space, collectable: int) -> str:
