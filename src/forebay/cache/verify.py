@@ -19,6 +19,8 @@ from forebay.cache.root import Root
 from forebay.kit.disk import make_folders, put, read
 from forebay.kit.disk_errors import is_full, is_unreadable
 
+_KEEP_EVERY = 1.05  # of what was found whole: an interruption costs a twentieth of it
+
 
 def check(
     root: Root,
@@ -37,13 +39,16 @@ def check(
     """
     bad: list[Note] = []
     whole = dict(known or {})
+    kept = len(whole)
     for digest in sorted(manifest.blobs.keys() - whole.keys()):
         found = _hashed(root, digest, pause)
         if found and found != digest:
             bad.append(damage.set_aside(root, digest, found, wish=wish))
         elif found:
             whole[digest] = root.now()
-            _keep(root, manifest.key, whole)
+            if len(whole) >= kept * _KEEP_EVERY:  # all of it is written each time
+                _keep(root, manifest.key, whole)
+                kept = len(whole)
     if not bad:
         manifests.amend(root, manifest.key, lambda now: _checked(root, manifest, now, wish))
         _forget(root, manifest.key)

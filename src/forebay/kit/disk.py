@@ -134,7 +134,9 @@ class RealDisk:
             yield from self.blocks(path)
             return
         try:
-            buffer, at = memoryview(mmap.mmap(-1, BLOCK)), 0  # aligned, as it must be
+            size = os.fstat(descriptor).st_size
+            most = min(BLOCK, size + mmap.PAGESIZE - size % mmap.PAGESIZE)  # all of it is made ready
+            buffer, at = memoryview(mmap.mmap(-1, most)), 0  # aligned, as it must be
             while count := os.preadv(descriptor, [buffer], at):
                 yield buffer[:count]
                 at += count
