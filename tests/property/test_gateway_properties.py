@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.gateway_world import objects
@@ -77,6 +78,37 @@ def documents(draw: st.DrawFn) -> bytes:
     value = draw(st.dictionaries(texts, values, max_size=5) | values)
     separators = draw(st.sampled_from([(",", ":"), (" , ", " :\n"), (", ", ": ")]))
     return json.dumps(value, ensure_ascii=draw(st.booleans()), separators=separators).encode()
+
+
+class Counted(bytearray):
+    """Counts the bytes that somebody looks at."""
+
+    looked = 0
+
+    def find(self, sub: Any, start: Any = 0, *more: Any) -> int:
+        found = super().find(sub, start, *more)
+        self.looked += (len(self) if found < 0 else found) - start
+        return found
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        self.looked += len(found) if isinstance(at, slice) else 1
+        return found
+
+
+@pytest.mark.parametrize("before", [b'{"model": "', b'{"', b'{"a": "', b'{"a": {"b": "'])
+@pytest.mark.parametrize(
+    "text", [b"\\\\", b'\\"', b"x", b'\\\\\\"'], ids=["slashes", "quotes", "plain", "both"]
+)
+def test_a_body_in_single_bytes_is_looked_at_once(before: bytes, text: bytes) -> None:
+    """All of it was, for each byte more: after four megabytes of backslashes each one held everybody up for
+    half a second."""
+    body = before + text * 2000 + (b'\\"' if text == b"\\\\" else b"") + b"x" * 2000
+    finder = FieldFinder("model")
+    finder.body = counted = Counted()
+    assert finder.feed(body[:8000]) is Outcome.MORE
+    assert {finder.feed(body[at : at + 1]) for at in range(8000, len(body))} <= {Outcome.MORE}
+    assert counted.looked < 8 * len(body)
 
 
 def _run(pieces: list[bytes]) -> tuple[Outcome, FieldFinder]:

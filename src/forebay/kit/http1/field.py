@@ -31,12 +31,12 @@ class FieldFinder:
     After FOUND: `value` is the decoded text, and `body[start:end]` its JSON token with the quotes.
     """
 
-    __slots__ = ("_depth", "_key", "_mode", "_name", "_pos", "body", "end", "start", "value")
+    __slots__ = ("_depth", "_key", "_mode", "_name", "_pos", "_seen", "body", "end", "start", "value")
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._mode = FieldFinder._open  # not bound: that would be a cycle, work for the collector
-        self._pos = 0
+        self._pos = self._seen = 0
         self._depth = 0
         self._key = ""
         self.body = bytearray()
@@ -151,9 +151,6 @@ class FieldFinder:
         """Inside a string that does not matter."""
         end = self._string_end(self._pos)
         if end == -1:
-            # Everything up to here is inside the string; look again only at a closing quote that is still
-            # to come. A trailing run of backslashes is looked back at from that quote, so it may be passed.
-            self._pos = len(self.body)
             return Outcome.MORE
         self._pos = end
         self._mode = FieldFinder._nested if self._depth else FieldFinder._member
@@ -161,14 +158,20 @@ class FieldFinder:
 
     def _string_end(self, pos: int) -> int:
         """Index after the quote that closes the string whose inside starts at or before `pos`, or -1."""
-        while (quote := self.body.find(b'"', pos)) != -1:
-            back = quote - 1
-            while self.body[back] == 0x5C:
-                back -= 1
-            if (quote - back) % 2:
+        body, pos = self.body, max(pos, self._seen)
+        while (quote := body.find(b'"', pos)) != -1:
+            if body[quote - 1] != 0x5C or (body[quote - 2] == 0x5C and self._backslashes(quote) % 2 == 0):
                 return quote + 1
             pos = quote + 1
+        self._seen = len(body)  # a sender of single bytes has none of them looked at twice
         return -1
+
+    def _backslashes(self, end: int) -> int:
+        """How many of them stand before `end` without a gap; they may be millions."""
+        start, step = end, 16
+        while not (rest := self.body[max(0, start - step) : start].rstrip(b"\\")):
+            start, step = start - step, step * 4
+        return end - max(0, start - step) - len(rest)
 
     def _found(self, start: int, end: int) -> Outcome:
         self.value = _text(self.body[start:end])
