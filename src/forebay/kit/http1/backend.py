@@ -130,7 +130,7 @@ class BackendConnection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             return
-        if exchange.t_first and not self.chunked and self.length < 0:
+        if exchange.t_first and not self.chunked and self.length < 0 and error is None:
             exchange.flush(ended=True)  # such a body ends with the connection (RFC 9112, 6.3)
             exchange.response_end(reusable=False)
         else:

@@ -120,6 +120,8 @@ class ClientConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._refused is not None:  # an earlier one: what follows it is not understood, either
+            return
         version = self._parser.get_http_version()
         request = Request(
             method=self._parser.get_method(), target=self._url, headers=self._headers,

@@ -333,6 +333,9 @@ class Exchange:
             else:
                 self.fail(408, slow)
             return
+        if self._error is not None:  # nothing is written yet
+            self.fail(504, "the backend did not come to the end of an error of its own in time")
+            return
         if self._passage is not None:
             self._passage.drop_connection()
         self.why = "nothing moved between backend and client for too long"
