@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 import zipfile
+from base64 import b64decode
 
 from forebay.cache.manifest import File, Manifest
 from forebay.pull.journal import Entry, encode
@@ -194,6 +195,10 @@ SEEDS: dict[str, list[bytes]] = {
         b"{}",
     ],
     "packs": [
+        b64decode(  # an encrypted file without a name
+            "UEsDBBQAAAAIAAAAIQDCQSQ1BQAAAAMAAAAAAAAAS0xKBgBQSwECFAMAAAMAAAAAAAAAS0xKBgBQSwECFAMUAAAACAAAAAAAAAAAgAEA"
+            "AAAAUEsFBgAAAAABAAEALgAAACMAAAAAAA=="
+        ),
         tar(),
         zipped(),
         tar("../x"),

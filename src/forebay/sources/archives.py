@@ -19,7 +19,7 @@ from typing import IO, Self
 
 from forebay.errors import Damaged, ForebayError
 from forebay.kit.disk_errors import disk_error
-from forebay.sources.paths import check_together
+from forebay.sources.paths import check_together, safe_path
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 _PIECE = 1 << 20
@@ -167,6 +167,7 @@ def _zip(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
                 raise Damaged(
                     f"{archive.name} holds {item.filename!r}, which is no plain file; it was not unpacked"
                 )
+            safe_path(item.filename)  # zipfile's own messages stumble over an empty one
             with pack.open(item) as body:
                 yield item.filename, item.file_size, body
 
