@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import json
@@ -9,7 +10,8 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import closing
+import threading
+from contextlib import closing, suppress
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -161,6 +163,63 @@ def test_garbage_harms_nobody(server):
             peer.shutdown(socket.SHUT_WR)
             peer.recv(4096)
     assert ask(server, "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "odd", ["Content-Length: -1", "Content-Length: 1_0", "Content-Length: 99999999", "Content-Length: +1",
+            "Transfer-Encoding: chunked"],
+)  # fmt: skip
+def test_a_body_that_cannot_be_measured_ends_the_connection(server, odd):
+    """Of fewer than no bytes all that came was kept in memory; the rest of others was the next request."""
+    with socket.create_connection(("127.0.0.1", server.server.port), timeout=10) as peer:
+        peer.sendall(f"POST /x HTTP/1.1\r\n{odd}\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n".encode())
+        assert _all_of(peer) == b""
+
+
+def test_a_head_without_end_is_not_kept(server):
+    with socket.create_connection(("127.0.0.1", server.server.port), timeout=10) as peer:
+        with suppress(OSError):  # it hangs up in the middle
+            peer.sendall(b"GET /metrics HTTP/1.1\r\n")
+            for n in range(200_000):
+                peer.sendall(b"X-%d: y\r\n" % n)
+            peer.sendall(b"\r\n")
+        assert _all_of(peer) == b""
+
+
+def test_it_goes_on_after_it_had_no_descriptor_or_thread_left(server, monkeypatch):
+    """The thread that accepts ended with the first such error, and nobody was ever let in again."""
+    real, start, troubles = server.server._socket, threading.Thread.start, []
+
+    class Listener:
+        shutdown, close = real.shutdown, real.close
+
+        def accept(self):
+            peer = real.accept()
+            if not troubles:
+                troubles.append(peer[0].close())
+                raise OSError(errno.EMFILE, "Too many open files")
+            return peer
+
+    def no_thread(thread):
+        monkeypatch.setattr(threading.Thread, "start", start)
+        troubles.append(None)
+        raise RuntimeError("can't start new thread")
+
+    server.server._socket = Listener()
+    ask(server, "/metrics")  # by the accept that had begun before
+    with pytest.raises((OSError, http.client.HTTPException)):
+        ask(server, "/metrics")
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    assert ask(server, "/metrics")[0] == 503
+    assert ask(server, "/metrics")[0] == 200 and len(troubles) == 2
+
+
+def _all_of(peer):
+    got = b""
+    with suppress(ConnectionResetError):
+        while piece := peer.recv(1 << 16):
+            got += piece
+    return got
 
 
 def test_the_command_serves_a_root_on_loopback_and_refuses_what_is_none(root, tmp_path):

@@ -24,7 +24,9 @@ from forebay.errors import Invalid, Unavailable
 from forebay.kit.bucket import Bucket
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_HEAD_MAX = 64 * 1024
+_LENGTH = re.compile(r"[0-9]{1,8}")
+_HEAD_MAX, _BODY_MAX = 64 * 1024, 1 << 24
+_REST_S = 0.05
 _PIECE = 8 << 20
 IDLE_S = 120
 PORT_MAX = 65535
@@ -134,15 +136,22 @@ class FileServer:
         while not self._stopping:
             try:
                 peer, _ = self._socket.accept()
-            except OSError:
-                return
+            except OSError:  # no descriptor is free, or the peer has gone already
+                time.sleep(0 if self._stopping else _REST_S)
+                continue
             self.connections += 1
             if self.connections_max and len(self._open) >= self.connections_max:
                 self.refused += 1
                 _refuse(peer)
                 continue
             self._open.add(peer)
-            threading.Thread(target=self._serve, args=(peer,), name="fileserver-peer", daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(peer,), name="fileserver-peer", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread is to be had
+                self._open.discard(peer)
+                self.refused += 1
+                _refuse(peer)
 
     def _serve(self, plain: socket.socket) -> None:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -207,17 +216,25 @@ def _deadlines(peer: socket.socket) -> None:
 
 
 def _read(stream: object) -> Request | None:
+    """The next request, None at the end. Raises ValueError for what is none."""
     readline = stream.readline  # type: ignore[attr-defined]
     first = readline(_HEAD_MAX).decode("latin-1").strip()
     if not first:
         return None
     method, target, _ = first.split(" ", 2)
     headers: dict[str, str] = {}
-    while line := readline(_HEAD_MAX).strip():
+    left = _HEAD_MAX
+    while line := readline(left + 1).strip():
+        left -= len(line)
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip()
-    length = min(int(headers.get("content-length", "0")), 1 << 24)
-    return Request(method, target, headers, stream.read(length) if length else b"")  # type: ignore[attr-defined]
+        if left < 0:
+            raise ValueError("a head without end")
+    length = headers.get("content-length", "0")
+    # What cannot be measured is not read on from: its rest would be taken for the next request.
+    if not _LENGTH.fullmatch(length) or int(length) > _BODY_MAX or "transfer-encoding" in headers:
+        raise ValueError("a body of no length that is taken")
+    return Request(method, target, headers, stream.read(int(length)) if int(length) else b"")  # type: ignore[attr-defined]
 
 
 def _head(status: int, headers: dict[str, str]) -> bytes:
