@@ -7,10 +7,11 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from forebay.cache import damage, entitled, manifest, pins, reservations
+from forebay.cache import damage, entitled, manifest, pins, reservations, verify
 from forebay.cache.layout import Layout
 from forebay.cache.root import Root, open_root
 from forebay.errors import Damaged, ForebayError, Invalid
+from forebay.node import sight
 from forebay.pull import cached, folder, journal
 from forebay.sources import archives, dockerconfig, gcsauth, http, layers
 from forebay.sources.types import Listing, RemoteFile
@@ -42,14 +43,17 @@ def manifests(data: bytes) -> None:
 
 
 def notes(data: bytes) -> None:
-    """The cache's small files: reservations, pins, entitlements, notes on damage, what a pull observed."""
+    """The cache's small files: reservations, pins, entitlements, notes on damage, what a pull observed, how
+    far a check was, who had to go and what was collected."""
     root = _root()
     layout = root.layout
     known = layout.part_known("key")
     known.mkdir(parents=True, exist_ok=True)
     places = (layout.reservations / "a.json", layout.pins / "a.json", layout.entitled / "a.json",
-              layout.damaged / "a.note.json", known / "0.json")  # fmt: skip
+              layout.damaged / "a.note.json", known / "0.json", layout.ours / "checks" / "key.json",
+              layout.evicted / "key.json", layout.collected)  # fmt: skip
     for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
     for said in reservations.find_all(root):
         assert reservations.outstanding(root, said) >= 0
@@ -59,6 +63,9 @@ def notes(data: bytes) -> None:
         assert LAYOUT.blob(note.digest)
     for file in cached._known(root, "key", "r").values():
         assert LAYOUT.blob(file.sha256) and file.size >= 0
+    assert all(at >= 0 for at in verify._kept(root, "key").values())
+    assert all(isinstance(who, str) for who in sight._evicted(root).values())
+    assert isinstance(sight._collected(root).requested, str)
 
 
 def records(data: bytes) -> None:

@@ -201,6 +201,23 @@ def _nice():
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
+def test_a_disk_that_fails_ends_no_check_but_its_own(root, monkeypatch):
+    """The agent ended with it."""
+    a_model(root, "k", b"a" * 5)
+    mine, find = Chores(root), manifests.find
+
+    def failing(of, key):
+        if key == "bad":
+            raise OSError(errno.EIO, "Input/output error")
+        return find(of, key)
+
+    monkeypatch.setattr(manifests, "find", failing)
+    mine.check("bad", "2026-01-01T00:00:00Z")
+    mine.check("k", "2026-01-01T00:00:00Z")
+    carried_out(mine, lambda: until(lambda: mine.results == {"clean": 1}))
+    assert mine.checking == {"bad": (0, 0)}  # it rests
+
+
 def test_a_check_reads_the_device_and_gives_every_byte(root):
     path = root.layout.ours / "x"
     for size in (0, 1, 4096, (4 << 20) + 5, 9 << 20):

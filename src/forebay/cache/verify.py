@@ -18,6 +18,7 @@ from forebay.cache.manifest import Manifest
 from forebay.cache.root import Root
 from forebay.kit.disk import make_folders, put, read
 from forebay.kit.disk_errors import is_full, is_unreadable
+from forebay.kit.foreign import parsed, seconds
 
 _KEEP_EVERY = 1.05  # of what was found whole: an interruption costs a twentieth of it
 
@@ -107,9 +108,9 @@ def _folder(root: Root) -> Path:
 def _kept(root: Root, key: str) -> dict[str, float]:
     """Digest: when it was found whole. Unreadable is as good as none."""
     try:
-        raw = json.loads(read(root.disk, _folder(root) / f"{key}.json"))
-        return {str(digest): float(at) for digest, at in raw.items()}
-    except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
+        raw = parsed(read(root.disk, _folder(root) / f"{key}.json"))
+        return {str(digest): seconds(at) for digest, at in raw.items()}
+    except (FileNotFoundError, ValueError, AttributeError):
         return {}
 
 

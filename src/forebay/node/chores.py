@@ -197,8 +197,8 @@ class Chores:
     def _check_asked(self, key: str, request: str) -> None:
         try:
             manifest = manifests.find(self._root, key)
-        except ForebayError as error:
-            _log.warning("model %s could not be checked: %s", key, error.message)
+        except (OSError, ForebayError) as error:
+            _log.warning("model %s could not be checked: %s", key, error)
             self._rest("check", key)
             return
         if manifest is not None:

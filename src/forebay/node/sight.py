@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -21,6 +20,7 @@ from forebay.cache.pins import Pin
 from forebay.cache.root import Root
 from forebay.errors import Damaged, Invalid
 from forebay.kit.disk import Info, read
+from forebay.kit.foreign import built, parsed
 from forebay.node.decide import Ask, Collected, Copy, Entry, JobPhase, JobView, Seen
 
 _STAGING = ".forebay/staging/"
@@ -94,13 +94,13 @@ class Eyes:
         )
 
     def _manifests(self) -> list[Manifest]:
-        found = []
-        folder = self.root.layout.manifests
+        found, before = [], self._read
+        folder, self._read = self.root.layout.manifests, {}
         for name in self.root.disk.list(folder):
             info = self.root.disk.info(folder / name)
             if info is None or name.startswith(".") or not name.endswith(".json"):
                 continue
-            known = self._read.get(name)
+            known = before.get(name)
             if known is None or known[0] != info:
                 try:
                     manifest = manifests.find(self.root, name.removesuffix(".json"))
@@ -108,7 +108,8 @@ class Eyes:
                     continue
                 if manifest is None:
                     continue
-                known = self._read[name] = (info, manifest)
+                known = (info, manifest)
+            self._read[name] = known
             found.append(known[1])
         return found
 
@@ -275,8 +276,8 @@ def _damaged(root: Root, told: Told) -> dict[str, tuple[str, ...]]:
 
 def _collected(root: Root) -> Collected:
     try:
-        return Collected(**json.loads(read(root.disk, root.layout.collected)))
-    except (ValueError, TypeError, FileNotFoundError):
+        return built(Collected, parsed(read(root.disk, root.layout.collected)))
+    except (ValueError, FileNotFoundError):
         return Collected()
 
 
@@ -293,7 +294,7 @@ def _evicted(root: Root) -> dict[str, str]:
     for name in root.disk.list(root.layout.evicted):
         try:
             found[name.removesuffix(".json")] = str(
-                json.loads(read(root.disk, root.layout.evicted / name))["for"]
+                parsed(read(root.disk, root.layout.evicted / name))["for"]
             )
         except (ValueError, KeyError, TypeError, FileNotFoundError):
             continue

@@ -6,13 +6,13 @@ it. For a file without any promised digest no peer is asked.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import urlsplit
 
 from forebay.errors import ForebayError, Invalid
+from forebay.kit.foreign import parsed
 from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client
 from forebay.sources.wire.conn import Deadlines
@@ -72,10 +72,10 @@ def _known(url: str, env: Mapping[str, str], listing: Listing, key: str) -> Mapp
     finally:
         client.close()
     try:
-        raw = json.loads(reply.body) if reply.status == 200 else {}
+        raw = parsed(reply.body) if reply.status == 200 else {}
         if (raw.get("revision"), raw.get("endpoint")) != (listing.revision, listing.endpoint):
             return {}
         pairs: Sequence[tuple[str, str]] = [(str(f["path"]), str(f["sha256"])) for f in raw["files"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {}
     return {path: digest for path, digest in pairs if _DIGEST.fullmatch(digest)}
