@@ -4,7 +4,10 @@ published."""
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -97,3 +100,27 @@ class Renewing:
 def quick(**changes: Any) -> Settings:
     """QUICK with changes."""
     return replace(QUICK, **changes)
+
+
+@contextmanager
+def answering(talk: Callable[[socket.socket, bool], None]) -> Iterator[str]:
+    """A server of its own mind: `talk` gets each connection, and whether it is the first."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def one(peer: socket.socket, first: bool) -> None:
+        with suppress(OSError), peer:
+            talk(peer, first)
+
+    def accept() -> None:
+        first = True
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=one, args=(listener.accept()[0], first), daemon=True).start()
+                first = False
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()

@@ -3,13 +3,14 @@ about ranges, and connections that bring old bytes late."""
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from pathlib import Path
 
 import pytest
 from tests.faults.lying_server import Lie, LyingServer, Seen, until
-from tests.faults.pulling import KIB, Folder, quick, some_bytes
+from tests.faults.pulling import KIB, Folder, answering, quick, some_bytes
 
 from forebay.errors import Clash, Damaged, Unavailable
 from forebay.sources.file import FileSource
@@ -163,3 +164,28 @@ def test_a_file_of_this_machine_that_changes_midway_is_not_published(tmp_path: P
     with pytest.raises(Clash, match="changed since it was listed"):
         folder.fetch(listing, Writing({}), settings=quick(connections_start=1, connections_max=1))
     assert folder.names() == []
+
+
+def test_who_waits_for_bytes_of_a_version_that_is_gone_holds_nobody_up(tmp_path: Path) -> None:
+    """The file was there, and the pull went on waiting for a connection that had stalled over the old one."""
+    old, new = some_bytes(256 * KIB), some_bytes(256 * KIB, seed=2)
+    folder, asked, stalled = Folder(tmp_path), list[int](), threading.Event()
+
+    def talk(peer: socket.socket, _: bool) -> None:
+        while data := peer.recv(1 << 16):
+            start, end = (int(n) for n in re.search(rb"bytes=(\d+)-(\d+)", data).groups())  # type: ignore[union-attr]
+            asked.append(start)
+            body, tag = (old, "old") if len(asked) <= 2 else (new, "new")
+            said = f"bytes {start}-{end}/{len(body)}\r\nETag: {tag}\r\nContent-Length: {end - start + 1}"
+            peer.sendall(f"HTTP/1.1 206 OK\r\nContent-Range: {said}\r\n\r\n".encode())
+            if start and not stalled.is_set():
+                stalled.set()
+            else:
+                stalled.wait(10)
+                peer.sendall(body[start : end + 1])
+
+    patient = quick(timeout_stall_s=1000.0, connections_start=2, connections_max=2)
+    with answering(talk) as url:
+        listing = Listing(url, "r", (RemoteFile("model.bin", len(new), locator=url),))
+        folder.fetch(listing, HttpSource({}), settings=patient)
+    assert published(folder) == new

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.faults.lying_server import Lie, LyingServer
-from tests.faults.pulling import KIB, Folder, Renewing, quick, some_bytes
+from tests.faults.pulling import KIB, Folder, Renewing, answering, quick, some_bytes
 
 from forebay.errors import Clash, Damaged, Denied, ForebayError
 from forebay.pull import Hooks, Plan, Report, fetch
@@ -34,30 +31,6 @@ def pull(
     ]
     listing = Listing(server.url, "r", tuple(files))
     return folder.fetch(listing, source or HttpSource({}), settings=SETTINGS, **hooks)
-
-
-@contextmanager
-def answering(talk: Callable[[socket.socket, bool], None]) -> Iterator[str]:
-    """A server of its own mind: `talk` gets each connection, and whether it is the first."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def one(peer: socket.socket, first: bool) -> None:
-        with suppress(OSError), peer:
-            talk(peer, first)
-
-    def accept() -> None:
-        first = True
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=one, args=(listener.accept()[0], first), daemon=True).start()
-                first = False
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
 
 
 def whole(folder: Folder) -> bool:

@@ -185,19 +185,14 @@ class _Pull:
 
     def _finish(self) -> None:
         """Everyone out: aborted reads return at once, disk writes within their block."""
-        if self._board.error is not None or not self._board.over:
-            self._board.stop()
-            for worker in self._workers:
-                worker.abort()
-            self._board.buffers.close()
+        self._board.stop()
+        self._board.buffers.close()
         for thread in self._threads:
             while thread.is_alive():
+                for worker in self._workers:  # nobody wants what is still read
+                    worker.abort()
                 thread.join(0.5)
-                if self._board.error is not None:
-                    for worker in self._workers:
-                        worker.abort()
         self._write_journals()
-        self._board.buffers.close()
         # A lock that stays would keep the next pull of this process waiting.
         for transfer in self._board.known:
             if transfer.part is not None:
