@@ -32,6 +32,7 @@ class Buffers:
         self._used = 0
         self._free: dict[int, list[mmap.mmap]] = {}
         self._ready = threading.Condition()
+        self._wanted: list[int] = []  # sizes, of who waits
         self._closed = False
 
     def take(self, size: int) -> mmap.mmap | None:
@@ -43,7 +44,9 @@ class Buffers:
                 if self._used + size <= self._max or self._drop_others(size):
                     self._used += size
                     return block(size)
+                self._wanted.append(size)
                 self._ready.wait(1.0)
+                self._wanted.remove(size)
             return None
 
     def _drop_others(self, size: int) -> bool:
@@ -58,7 +61,8 @@ class Buffers:
         """Put a buffer back."""
         with self._ready:
             self._free.setdefault(len(buffer), []).append(buffer)
-            self._ready.notify()
+            # The one who waits longest may need more than this block.
+            self._ready.notify(1 if len(set(self._wanted)) < 2 else len(self._wanted))
 
     def close(self) -> None:
         """Nobody gets a buffer any more; the memory goes when the last user lets go."""
