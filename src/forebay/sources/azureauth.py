@@ -72,6 +72,7 @@ def place_of(uri: str, env: Mapping[str, str]) -> Place:
         endpoint, rest = f"https://{host.lower()}", unquote(rest)
     where(endpoint)
     account = urlsplit(endpoint).path.strip("/") or (urlsplit(endpoint).hostname or "").partition(".")[0]
+    account = account.removesuffix("-secondary")  # the copy in another region has the account's keys
     container, _, prefix = rest.partition("/")
     if (
         not _ACCOUNT.fullmatch(account)

@@ -18,13 +18,13 @@ from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
 from forebay.kit.foreign import count
 from forebay.kit.redact import Secret, redacted
 from forebay.sources.paths import check_together
-from forebay.sources.settings import endpoint_of, trust_from
+from forebay.sources.settings import endpoint_of, flag, trust_from
 from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client, Reply, refused
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}")
-_URI = re.compile(r"hf://([^/:@]+)/([^/:@]+)(?:[:@](.+)|/)?")
+_URI = re.compile(r"hf://([^/:@]+)/([^/:@]+)(?:[:@](.*)|/)?")
 _NEXT = re.compile(r"<([^>]+)>\s*;\s*rel=\"?next\"?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -171,8 +171,11 @@ def _file(repo: str, item: dict[str, Any]) -> RemoteFile:
 
 def token_of(env: Mapping[str, str]) -> Secret | None:
     """HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH, or HF_HOME/token (HF_HOME defaults to
-    huggingface below XDG_CACHE_HOME or ~/.cache), as huggingface_hub looks for it."""
-    text = env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN") or ""
+    huggingface below XDG_CACHE_HOME or ~/.cache), as huggingface_hub looks for it; none of them with
+    HF_HUB_DISABLE_IMPLICIT_TOKEN=1."""
+    if flag(env, "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
+        return None
+    text = env.get("HF_TOKEN", "").strip() or env.get("HUGGING_FACE_HUB_TOKEN", "").strip()
     if not text:
         cache = env.get("XDG_CACHE_HOME") or (f"{env['HOME']}/.cache" if env.get("HOME") else "")
         home = env.get("HF_HOME") or (f"{cache}/huggingface" if cache else "")

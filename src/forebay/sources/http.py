@@ -41,10 +41,13 @@ class HttpSource:
         """Size, ETag and digest that the server tells now. Raises Invalid, Denied, Absent, Unavailable,
         Clash."""
         where(uri)  # refuses what is no address
-        name = safe_path(posixpath.basename(unquote(urlsplit(uri).path)) or "download")
+        name = _name(uri)
         request = self._request(uri)
         with closing(self._client):
-            reply = self._probe(request)
+            reply = self._probe(request, name)
+        if _is_page(reply, name):
+            raise Invalid(f"{redacted(uri)} is a web page, not a file: use the address that downloads it, "
+                          "with the credentials it wants (netrc, <host>-headers)")  # fmt: skip
         size = _size(reply.head)
         etag = reply.head.get("etag")
         strong = etag.strip('"') if etag and not etag.startswith("W/") else ""
@@ -66,9 +69,9 @@ class HttpSource:
         """The same GET each time; a signed URL that has expired stays expired."""
         return self._request(file.locator)
 
-    def _probe(self, request: Request) -> Reply:
+    def _probe(self, request: Request, name: str) -> Reply:
         reply = self._client.get(request.url, request.headers, method="HEAD")
-        if reply.status != 200:
+        if reply.status != 200 or _is_page(reply, name):
             # Signed URLs are often good for GET only, and some servers know no HEAD.
             reply = self._client.get(request.url, {**request.headers, "Range": "bytes=0-0"})
         if reply.status in (200, 206):
@@ -95,6 +98,23 @@ class HttpSource:
             headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
         bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
         return Request(bare, headers, self._trust.ca_file, self._trust.client_cert, self._trust.verify)
+
+
+def _name(uri: str) -> str:
+    """The file's name: the last part of the path, or of the query where that is an archive's (KServe), as in
+    `/get?file=model.tar.gz`."""
+    parts = urlsplit(uri)
+    name = posixpath.basename(unquote(parts.path))
+    if not name:
+        raise Invalid(f"{redacted(uri)!r} names a folder: an address is one file, an archive for several")
+    asked = posixpath.basename(unquote(parts.query.rpartition("=")[2]))
+    return safe_path(asked if "." not in name and is_archive(asked) else name)
+
+
+def _is_page(reply: Reply, name: str) -> bool:
+    """Whether a page came in place of a file: of a login, of a folder, or what shows the file to people."""
+    kind = reply.head.get("content-type").partition(";")[0].strip().lower()
+    return kind == "text/html" and not name.lower().endswith((".html", ".htm"))
 
 
 def _size(head: Head) -> int | None:

@@ -27,12 +27,23 @@ SOURCES: dict[str, tuple[str, str]] = {
     "file": ("forebay.sources.file", "FileSource"),
 }
 # Addresses of a known service, in KServe's form: they are no plain web servers.
-_SERVICES = ((re.compile(r"https://[a-z0-9]+\.blob\.core\.[a-z.]+/", re.IGNORECASE), "azure"),)
+_AZURE = r"https://[a-z0-9]+(-secondary)?\.({0}\.core\.[a-z.]+|z\d\d?\.{0}\.storage\.azure\.net)/"
+
+
+def _azure(service: str) -> re.Pattern[str]:
+    """Addresses of an account's service: by its name, or in one of Azure's DNS zones."""
+    return re.compile(_AZURE.format(service), re.IGNORECASE)
+
+
+_SERVICES = ((_azure("blob"), "azure"),)
 _REFUSED = (
-    (re.compile(r"https://[a-z0-9]+\.file\.core\.[a-z.]+/", re.IGNORECASE),
+    (_azure("file"),
      "Azure file shares are not read: copy the model into a blob container, or mount the share and use pvc://"),
-    (re.compile(r"https://[a-z0-9]+\.dfs\.core\.[a-z.]+/", re.IGNORECASE),
-     "write it with .blob. in place of .dfs.: the same files are there"),
+    (_azure("dfs"), "write it with .blob. in place of .dfs.: the same files are there"),
+    (re.compile(r"https?://[^?#]+\.git/?$", re.IGNORECASE),
+     "git repositories are not cloned: use hf:// for the Hub's, or put the files into a bucket"),
+    (re.compile(r"modelscope://", re.IGNORECASE),
+     "ModelScope is not read: take the same model from the Hub with hf://, or put it into a bucket"),
 )  # fmt: skip
 
 
