@@ -226,6 +226,15 @@ def test_layers_that_cannot_be_unpacked_are_refused_before_a_byte_moves(
         resolve(f"oci://{shelf.host}/acme/odd:v1", shelf.env)
 
 
+def test_what_lies_beside_the_layers_of_an_image_is_none_of_the_model(shelf: Shelf, tmp_path: Path) -> None:
+    """KServe passes over it, too; the whole image was refused."""
+    push = shelf.push("acme/attested")
+    layer = push.blob(tar(("models/w.bin", b"w")), PLAIN)
+    push.image("v1", [push.blob(b"{}", "application/vnd.in-toto+json"), layer])
+    pull_to(f"oci://{shelf.host}/acme/attested:v1", tmp_path, env=shelf.env, settings=Settings())
+    assert tree_of(tmp_path) == {"w.bin": b"w"}
+
+
 def test_without_a_login_the_message_says_where_to_put_one(shelf: Shelf) -> None:
     shelf.modelcar("acme/private")
     with pytest.raises(Denied, match="KSERVE_OCI_DOCKER_CONFIG"):

@@ -150,6 +150,9 @@ def files_of(manifest: Mapping[str, Any], shown: str) -> tuple[tuple[RemoteFile,
     if not isinstance(layers, list) or not layers:
         raise Absent(f"{shown} has no layers")
     try:
+        if not any(map(_title, layers)):
+            # An image: what lies beside its archives (an attestation, a licence) is none of the model.
+            layers = [layer for layer in layers if _is_tar(layer)] or layers
         facts = [_layer(shown, layer) for layer in layers]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unavailable(f"the manifest of {shown} cannot be read ({error})") from error
@@ -165,14 +168,21 @@ def files_of(manifest: Mapping[str, Any], shown: str) -> tuple[tuple[RemoteFile,
     return tuple(facts[place][0] for place in sorted(last.values())), SUBTREE
 
 
+def _title(layer: dict[str, Any]) -> str:
+    notes = layer.get("annotations") or {}
+    return next((str(notes[name]) for name in _TITLES if notes.get(name)), "")
+
+
+def _is_tar(layer: dict[str, Any]) -> bool:
+    return re.search(r"[.+]tar([.+]|$)", str(layer.get("mediaType", ""))) is not None
+
+
 def _layer(shown: str, layer: dict[str, Any]) -> tuple[RemoteFile, str]:
     """One layer, and its file name if it has one."""
     digest, size, media = str(layer["digest"]), count(layer["size"]), str(layer.get("mediaType", ""))
     if not _DIGEST.fullmatch(digest):
         raise ValueError("digest of a layer")
-    notes = layer.get("annotations") or {}
-    title = next((str(notes[name]) for name in _TITLES if notes.get(name)), "")
-    is_tar = re.search(r"[.+]tar([.+]|$)", media) is not None
+    notes, title, is_tar = layer.get("annotations") or {}, _title(layer), _is_tar(layer)
     packed = (
         not title or str(notes.get(_FOLDER, "")).lower() == "true" or (is_tar and ".cncf.model." in media)
     )
