@@ -161,6 +161,24 @@ def test_what_a_pod_sees_of_an_archive_has_its_empty_folders(origin, root):
     assert views.publish(root, "k") and (view / "ensemble/1").is_dir()
 
 
+def test_links_of_an_archive_are_files_of_one_content(origin, root):
+    pack = io.BytesIO()
+    with tarfile.open(fileobj=pack, mode="w") as tar:
+        for name, kind, to in (("v1/w", tarfile.REGTYPE, ""), ("latest", tarfile.SYMTYPE, "v1"),
+                               ("hard", tarfile.LNKTYPE, "v1/w")):  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.size = kind, to, 0 if to else 1
+            tar.addfile(info, io.BytesIO(b"w"))
+    origin.bodies["/m.tar"] = pack.getvalue()
+    manifest = pull_cached(f"{origin.url}/m.tar", env(root))
+    assert {f.path for f in manifest.files} == {"v1/w", "latest/w", "hard"} and len(manifest.blobs) == 1
+    assert views.publish(root, "k")
+    view = root.layout.view("k")
+    assert all((view / path).read_bytes() == b"w" for path in ("v1/w", "latest/w", "hard"))
+    assert not (view / "latest").is_symlink()
+    assert_promises(root)
+
+
 def test_a_moved_name_changes_nothing_unless_a_refresh_asks_for_it(origin, root):
     uri = f"{origin.url}/f.bin"
     origin.bodies["/f.bin"] = b"one"

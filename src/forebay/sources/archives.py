@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tarfile import InvalidHeaderError, ReadError, TruncatedHeaderError  # type: ignore[attr-defined]
-from typing import IO, Self
+from typing import IO, NamedTuple, Self
 
 from forebay.errors import Damaged, ForebayError
 from forebay.kit.disk_errors import disk_error
+from forebay.sources.links import inside, lay
 from forebay.sources.paths import check_together, safe_path
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
@@ -55,7 +56,8 @@ def is_archive(name: str) -> bool:
 def unpack(archive: Path, into: Path, *, bytes_max: int | None = None) -> list[str]:
     """Unpack `archive` into the empty folder `into`, durably; returns the relative paths of the files.
 
-    Only plain files and folders: links and devices are refused, like absolute names and `..`. At most
+    Links become what they lead to in it. Devices are refused, like links that lead elsewhere, absolute names
+    and `..`. At most
     `bytes_max`
     (default: a hundred times the archive) is written. Raises Damaged, Invalid,
     and the errors of the disk.
@@ -63,16 +65,20 @@ def unpack(archive: Path, into: Path, *, bytes_max: int | None = None) -> list[s
     most = bytes_max if bytes_max is not None else archive.stat().st_size * RATIO_MAX + SLACK
     into.mkdir(parents=True, exist_ok=True)
     done: list[str] = []
+    links: dict[str, str] = {}
     try:
-        for count, (path, size, body) in enumerate(_entries(archive), 1):
+        for count, (path, size, body, to) in enumerate(_entries(archive), 1):
             check_together([path])
             if count > ENTRIES_MAX or size > most:
                 raise Damaged(f"{archive.name} unpacks to far more than its size; it was not unpacked")
-            if body is None:
+            if to is not None:
+                links[path] = to
+            elif body is None:
                 (into / path).mkdir(parents=True, exist_ok=True)
-                continue
-            done.append(path)
-            most -= _write(body, into / path, most)
+            else:
+                done.append(path)
+                most -= _write(body, into / path, most)
+        done += lay(into, links, entries_max=ENTRIES_MAX - len(done), bytes_max=most)
         check_together(done)
     except (
         tarfile.TarError,
@@ -105,9 +111,18 @@ def empty_folders(into: Path) -> list[str]:
     return sorted(path.relative_to(into).as_posix() for path in found if path != into)
 
 
-def _entries(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
-    """Path, size and content of each; folders have none."""
-    # A tar whose last file is a zip (PyTorch's weights are) ends like one.
+class _Entry(NamedTuple):
+    """One of an archive: a file has a body, a link `to` leads to a path in the archive, a folder has
+    neither."""
+
+    path: str
+    size: int = 0
+    body: IO[bytes] | None = None
+    to: str | None = None
+
+
+def _entries(archive: Path) -> Iterator[_Entry]:
+    # A tar whose last file is a zip (weights of PyTorch are) ends like one.
     named = archive.name.lower().endswith(".zip")
     if named or (zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive)):
         yield from _zip(archive)
@@ -141,26 +156,30 @@ def opened_tar(path: Path) -> Iterator[tarfile.TarFile]:
             raise Damaged(f"{path.name} cannot be unpacked: {error}") from error
 
 
-def _tar(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+def _tar(archive: Path) -> Iterator[_Entry]:
     with opened_tar(archive) as tar:
         for item in tar:
             name = item.name.removeprefix("./").rstrip("/")
             if item.isdir():
                 if name not in ("", "."):
-                    yield name, 0, None
+                    yield _Entry(name)
+                continue
+            if item.issym() or item.islnk():
+                first = item.linkname.removeprefix("./")
+                yield _Entry(name, to=safe_path(first) if item.islnk() else inside(name, first))
                 continue
             body = tar.extractfile(item) if item.isreg() else None
             if body is None:
                 raise Damaged(f"{archive.name} holds {name!r}, which is no plain file; it was not unpacked")
             with body:
-                yield name, item.size, body
+                yield _Entry(name, item.size, body)
 
 
-def _zip(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+def _zip(archive: Path) -> Iterator[_Entry]:
     with zipfile.ZipFile(archive) as pack:
         for item in pack.infolist():
             if item.filename.endswith("/"):
-                yield item.filename.rstrip("/"), 0, None
+                yield _Entry(item.filename.rstrip("/"))
                 continue
             kind = stat.S_IFMT(item.external_attr >> 16)
             if kind not in (0, stat.S_IFREG):
@@ -169,7 +188,7 @@ def _zip(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
                 )
             safe_path(item.filename)  # zipfile's own messages stumble over an empty one
             with pack.open(item) as body:
-                yield item.filename, item.file_size, body
+                yield _Entry(item.filename, item.file_size, body)
 
 
 def _write(body: IO[bytes], target: Path, most: int) -> int:

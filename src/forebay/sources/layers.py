@@ -17,6 +17,7 @@ from typing import IO
 
 from forebay.errors import Absent, Damaged
 from forebay.sources import archives
+from forebay.sources.links import inside, lay
 from forebay.sources.paths import check_together, safe_path
 from forebay.sources.settings import wanted
 from forebay.sources.types import Listing
@@ -74,6 +75,7 @@ def _layers(listing: Listing, layers: Sequence[Path], into: Path) -> list[str]:
             raise Damaged(f"the layer {layer.name} cannot be unpacked: {error}") from error
         except OSError as error:
             raise archives.refused(f"the layer {layer.name}", error) from error
+    work.lay_links()
     return sorted(work.done)
 
 
@@ -89,6 +91,20 @@ class _Laying:
     folders: set[str] = field(default_factory=set)
     hidden: set[str] = field(default_factory=set)  # whited out: the path and all below it
     done: list[str] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)  # symbolic ones: where each leads
+
+    def lay_links(self) -> None:
+        """Make the links, once all layers are there, what they lead to."""
+        most = max(0, archives.ENTRIES_MAX - len(self.done))
+        try:
+            made = lay(self.into, self.links, entries_max=most, bytes_max=self.left, needed=self._wanted)
+        except OSError as error:
+            raise archives.refused(f"the links of {self.listing.uri}", error) from error
+        for path in made:
+            if self._wanted(path):
+                self.done.append(path)
+            else:
+                (self.into / path).unlink()
 
     def lay(self, layer: Path) -> None:
         """Take from one layer what no upper one has or hides."""
@@ -108,7 +124,10 @@ class _Laying:
                 elif path and self._covered(path):
                     white.add(path)  # not seen itself, it still hides a folder of lower layers
                 elif path:
-                    self._take(tar, item, path, own)
+                    if item.issym():
+                        self.links[safe_path(path)] = inside(path, item.linkname)
+                    else:
+                        self._take(tar, item, path, own)
                     own.add(path)
         self.files |= own
         self.folders |= folders | {parent for path in own | folders for parent in _parents(path)}
@@ -128,6 +147,9 @@ class _Laying:
             elif name.startswith(prefix) and name != prefix:
                 yield name[len(prefix) :], item
 
+    def _wanted(self, path: str) -> bool:
+        return wanted(path, self.listing.allow, self.listing.ignore)
+
     def _folder(self, path: str) -> None:
         if path and not self._covered(path) and not (self.listing.allow or self.listing.ignore):
             (self.into / safe_path(path)).mkdir(parents=True, exist_ok=True)
@@ -139,7 +161,7 @@ class _Laying:
 
     def _take(self, tar: tarfile.TarFile, item: tarfile.TarInfo, path: str, own: set[str]) -> None:
         target = self.into / safe_path(path)
-        if not wanted(path, self.listing.allow, self.listing.ignore):
+        if not self._wanted(path):
             return
         if item.islnk():
             self._link(item, path, own)
@@ -147,8 +169,7 @@ class _Laying:
             with body:
                 _write(body, target)
         else:
-            why = "which is no plain file; copy files instead of linking them and push again"
-            raise Damaged(f"{self.listing.uri} holds {path!r}, {why}")
+            raise Damaged(f"{self.listing.uri} holds {path!r}, which is no plain file; leave it out")
         self.done.append(path)
 
     def _link(self, item: tarfile.TarInfo, path: str, own: set[str]) -> None:
