@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from forebay.sources.archives import is_archive
@@ -19,9 +19,22 @@ def listing_of(
     Slashes that follow each other count once (a key `model//w.bin` is what a variable with a slash at its end
     makes). Empty objects under the name of a folder of others only mark it, as some tools do.
     """
-    files = [replace(f, path=re.sub("//+", "/", f.path).lstrip("/")) for f in found]
-    folders = {f.path[:at] for f in files for at, letter in enumerate(f.path) if letter == "/"}
-    files = sorted((f for f in files if f.size or f.path not in folders), key=lambda f: f.path)
+    files = sorted(map(_tidy, found), key=lambda f: f.path)
+    empty = {f.path for f in files if f.size == 0}
+    marks = empty and {up for f in files for up in _above(f.path) if up in empty}
+    files = [f for f in files if f.path not in marks]
     check_together(f.path for f in files)
     unpack = len(files) == 1 and is_archive(files[0].path)
     return Listing(uri, revision, tuple(files), endpoint, unpack=unpack, named=named, objects=True)
+
+
+def _tidy(file: RemoteFile) -> RemoteFile:
+    if "//" not in file.path and not file.path.startswith("/"):
+        return file
+    return replace(file, path=re.sub("//+", "/", file.path).lstrip("/"))
+
+
+def _above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
