@@ -115,6 +115,24 @@ def test_slashes_that_follow_each_other_are_one(tmp_path: Path, scheme: str, sto
     assert found == {"w.bin": b"w", "sub/x": b"x", "y": b"y"}
 
 
+def test_folders_of_a_google_bucket_are_made_though_they_are_empty(tmp_path: Path) -> None:
+    """KServe makes them, for the version folders of Triton's ensembles."""
+    files = {"m/ens/config.pbtxt": b"e", "m/w/1/w": b"w", "m/f": b"file"}
+    keys = files | dict.fromkeys(("m/", "m/ens/", "m/ens/1/", "m/w/", "m/f/", "only/", "only/a/"), b"")
+    with serving(gs(keys)) as server:
+        env = env_of("gs", server.url)
+        for _ in range(2):
+            found = pulled("gs://bucket/m", env, tmp_path / "1")
+            assert found == {"ens/config.pbtxt": b"e", "w/1/w": b"w", "f": b"file"}
+            assert (tmp_path / "1" / "ens" / "1").is_dir()
+        assert resolve("gs://bucket/m", env)[1].folders == ("ens/1",)
+        patterns = {"STORAGE_ALLOW_PATTERNS": "f"}
+        assert pulled("gs://bucket/m", env | patterns, tmp_path / "2") == {"f": b"file"}
+        assert not (tmp_path / "2" / "ens").exists()
+        with pytest.raises(Absent):
+            resolve("gs://bucket/only", env)
+
+
 def test_an_object_comes_before_the_folder_of_its_name(tmp_path: Path) -> None:
     keys = {"m": b"itself", "m/a": b"a", "m-2/b": b"b", "m.bin": b"c", "n/a": b"a"}
     with serving(s3(keys)) as server:

@@ -216,6 +216,7 @@ class _Work:
             )
         report = self._transfer(key, source, listing, asker)
         with self.trip.stage("commit"):
+            self.folders = listing.folders
             if listing.unpack:
                 files = self._unpacked(key, listing)
             else:

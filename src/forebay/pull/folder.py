@@ -75,8 +75,9 @@ def pull_to(
         hooks = Hooks(folder.have, watching.on_progress, stop, watching.limits or Limits(), trip.fetched)
         plan = Plan(listing, (*peers, source), folder.parts, folder.parts / "damaged", folder.publish)
         fetch(plan, settings=settings, hooks=hooks, env=env)
-        if listing.unpack:
-            with trip.stage("commit"):
+        with trip.stage("commit"):
+            folder.make(listing.folders)
+            if listing.unpack:
                 folder.unpack()
     return trip.report
 
@@ -199,6 +200,11 @@ class _Folder:
             self._made.add(target.parent)
         return target
 
+    def make(self, folders: Sequence[str]) -> None:
+        """Folders that hold nothing, and are wanted all the same."""
+        with disk_errors(f"make folders in {self.dest}"):
+            self._sync({self._target(f"{path}/-").parent for path in folders})
+
     def unpack(self) -> None:
         """Unpack the archives that were fetched, if they were; then they go."""
         packed = [f for f in self.listing.files if self._is_packed(f)]
@@ -215,8 +221,8 @@ class _Folder:
                     (staging / path).replace(self._target(path))
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-            made = {self._target(f"{path}/-").parent for path in empty}
-            self._sync(made | {(self.dest / p).parent for p in paths})
+            self._sync({(self.dest / p).parent for p in paths})
+            self.make(empty)
             stats = {p: _stat(self.dest / p) for p in paths}
             self._write({f.path: {"identity": self._packed_identity(f), "unpacked": stats} for f in packed})
             for archive in held.values():

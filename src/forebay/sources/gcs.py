@@ -51,7 +51,8 @@ class GcsSource:
         bucket, key, generation = parse(uri)
         with closing(self._client):
             found = [self._object(bucket, key, generation)] if generation else self._objects(bucket, key)
-        facts = "\n".join(f"{f.locator}\0{f.size}" for f in sorted(found, key=lambda f: f.locator))
+        files = sorted((f for f in found if not f.path.endswith("/")), key=lambda f: f.locator)
+        facts = "\n".join(f"{f.locator}\0{f.size}" for f in files)
         seen = sha256(facts.encode()).hexdigest()
         if revision and revision != seen:
             raise Absent(f"{uri} has changed since it was resolved; pull the new one on purpose")
@@ -88,7 +89,10 @@ class GcsSource:
 
     def _listed(self, bucket: str, prefix: str) -> list[RemoteFile]:
         folder = prefix if not prefix or prefix.endswith("/") else prefix + "/"
-        found = [_file(i, len(folder)) for i in self._list(bucket, folder) if not i["name"].endswith("/")]
+        # Names that end in a slash are folders: KServe makes them here, and nowhere else.
+        items = [item for item in self._list(bucket, folder) if item["name"] != folder]
+        files = any(not item["name"].endswith("/") for item in items)
+        found = [_file(item, len(folder)) for item in items] if files else []
         if not found and prefix and not prefix.endswith("/"):
             items = [i for i in self._list(bucket, prefix) if i["name"] == prefix]
             found = [_file(item, prefix.rfind("/") + 1) for item in items]

@@ -106,10 +106,10 @@ def filtered(listing: Listing, env: Mapping[str, str]) -> Listing:
     if not kept and listing.files:
         raise Absent(f"no file of {listing.uri} passes STORAGE_ALLOW_PATTERNS and STORAGE_IGNORE_PATTERNS")
     if listing.objects and not packed and len(kept) == 1 and is_archive(kept[0].path):
-        return replace(listing, files=kept, unpack=True)
+        return replace(listing, files=kept, unpack=True, folders=())
     if packed and not listing.folder and len(kept) == 1 and wanted(kept[0].path, allow, ()):
         allow = ()  # it was the archive's own name
-    return replace(listing, files=kept, allow=allow, ignore=ignore)
+    return replace(listing, files=kept, allow=allow, ignore=ignore, folders=())
 
 
 def wanted(path: str, allow: tuple[str, ...], ignore: tuple[str, ...]) -> bool:

@@ -33,7 +33,7 @@ class Listing:
     `revision` is a commit, version id, manifest digest or ETag; `endpoint` is the identity of the server that
     answered ("" for the scheme's default); `unpack` says that the single archive is to be unpacked, as KServe
     does; `named` that the URI is the one file's own name, `objects` that one archive that patterns leave of
-    many is unpacked, too.
+    many is unpacked, too; `folders` are those that hold nothing.
     """
 
     uri: str
@@ -46,6 +46,7 @@ class Listing:
     ignore: tuple[str, ...] = ()
     named: bool = False
     objects: bool = False
+    folders: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:
