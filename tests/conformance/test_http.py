@@ -214,6 +214,7 @@ def test_a_hub_that_names_itself_otherwise_gets_no_token_elsewhere(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("status", "error", "says"), [
+    (204, Invalid, "the address that downloads"),
     (400, Invalid, "does it want https, or a client certificate"), (401, Denied, "netrc"),
     (404, Absent, "check the address"), (410, Absent, "check the address"), (500, Unavailable, "try again"),
 ])  # fmt: skip

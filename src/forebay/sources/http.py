@@ -80,7 +80,9 @@ class HttpSource:
             return reply
         if reply.status in (404, 410):
             raise Absent(f"{redacted(request.url)} is not there ({reply.status}); check the address")
-        hint = "check the credentials (netrc, <host>-headers) or whether a signed address has expired"
+        hint = "is this the address that downloads the file?"
+        if reply.status in (401, 403):
+            hint = "check the credentials (netrc, <host>-headers) or whether a signed address has expired"
         if reply.status == 400:
             hint = "does it want https, or a client certificate (FOREBAY_CLIENT_CERT)?"
         raise refused(redacted(request.url), reply.status, hint=hint)
