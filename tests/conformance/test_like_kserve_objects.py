@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from forebay.engines.fileserver import Reply, Request
-from forebay.errors import Absent
+from forebay.errors import Absent, Invalid
 from forebay.pull import Settings, pull_to
 from forebay.sources.table import resolve
 from tests.conformance.test_http import ranged, serving
@@ -113,6 +113,21 @@ def test_slashes_that_follow_each_other_are_one(tmp_path: Path, scheme: str, sto
     with serving(store({"m//w.bin": b"w", "m/sub///x": b"x", "m/y": b"y"})) as server:
         found = pulled(f"{scheme}://bucket/m", env_of(scheme, server.url), tmp_path)
     assert found == {"w.bin": b"w", "sub/x": b"x", "y": b"y"}
+
+
+@STORES
+def test_patterns_are_the_way_out_of_names_that_cannot_be_stored_together(
+    tmp_path: Path, scheme: str, store: Store
+) -> None:
+    """The whole model was refused, also where nobody wanted the other file."""
+    with serving(
+        store({"m/README.md": b"1", "m/readme.md": b"2", "m/w.bin": b"w", "m/back\\slash": b"3"})
+    ) as server:
+        env = env_of(scheme, server.url)
+        with pytest.raises(Invalid, match="STORAGE_IGNORE_PATTERNS"):
+            resolve(f"{scheme}://bucket/m", env)
+        env["STORAGE_IGNORE_PATTERNS"] = "readme.md,back*"
+        assert pulled(f"{scheme}://bucket/m", env, tmp_path) == {"README.md": b"1", "w.bin": b"w"}
 
 
 def test_folders_of_a_google_bucket_are_made_though_they_are_empty(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class AzureSource:
             raise Absent(f"{redacted(uri)} has changed since it was resolved; pull the new one on purpose")
         endpoint = "" if place.is_public_cloud else place.endpoint
         named = found[0].locator.partition(" ")[2] == place.prefix
-        return listing_of(found, redacted(uri), seen, endpoint, named=named)
+        return listing_of(found, redacted(uri), seen, endpoint, named=named, env=self._env)
 
     def request(self, listing: Listing, file: RemoteFile) -> Request:
         """GET of one blob. Its ETag was listed, and an answer with another one is refused."""

@@ -13,7 +13,8 @@ from urllib.parse import quote, unquote
 from forebay.errors import Absent, Denied, Invalid
 from forebay.kit.redact import redacted
 from forebay.sources.archives import is_archive
-from forebay.sources.paths import check_together, refuse_cached
+from forebay.sources.paths import refuse_cached
+from forebay.sources.settings import check_wanted
 from forebay.sources.types import Listing, RemoteFile, Request
 
 
@@ -40,7 +41,7 @@ class FileSource:
         if not found:
             raise Absent(f"{root} holds no files; check the path, and that the volume is the right one")
         files = tuple(_remote(path, relative) for path, relative in sorted(found, key=lambda p: p[1]))
-        check_together(f.path for f in files)
+        check_wanted((f.path for f in files), self._env)
         facts = "\n".join(f"{f.path}\0{f.size}\0{f.etag}" for f in files)
         seen = hashlib.sha256(facts.encode()).hexdigest()
         if revision and revision != seen:

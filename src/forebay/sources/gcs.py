@@ -35,6 +35,7 @@ class GcsSource:
     name: ClassVar[str] = "gs"
 
     def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
         emulator = env.get("STORAGE_EMULATOR_HOST", "")
         if emulator and "://" not in emulator:
             emulator = f"http://{emulator}"
@@ -57,7 +58,8 @@ class GcsSource:
         if revision and revision != seen:
             raise Absent(f"{uri} has changed since it was resolved; pull the new one on purpose")
         endpoint = "" if self._endpoint == DEFAULT else self._endpoint
-        return listing_of(found, uri, seen, endpoint, named=found[0].locator.rpartition("#")[0] == key)
+        named = found[0].locator.rpartition("#")[0] == key
+        return listing_of(found, uri, seen, endpoint, named=named, env=self._env)
 
     def request(self, listing: Listing, file: RemoteFile) -> Request:
         """GET of one generation of one object: no range can come from another version."""

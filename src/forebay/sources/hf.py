@@ -17,8 +17,7 @@ from urllib.parse import quote
 from forebay.errors import Absent, Denied, ForebayError, Invalid, Unavailable
 from forebay.kit.foreign import count
 from forebay.kit.redact import Secret, redacted
-from forebay.sources.paths import check_together
-from forebay.sources.settings import endpoint_of, flag, trust_from
+from forebay.sources.settings import check_wanted, endpoint_of, flag, trust_from
 from forebay.sources.types import Listing, RemoteFile, Request
 from forebay.sources.wire.client import Client, Reply, refused
 
@@ -60,7 +59,7 @@ class HubSource:
         named = info.get("id") if isinstance(info, dict) else None
         repo = named if isinstance(named, str) and _is_repo(named) else repo
         files = tuple(self._tree(repo, commit))
-        check_together(f.path for f in files)
+        check_wanted((f.path for f in files), self._env)
         endpoint = "" if self._endpoint == DEFAULT_ENDPOINT else self._endpoint
         listing = Listing(uri, commit, tuple(sorted(files, key=lambda f: f.path)), endpoint)
         if isinstance(info, dict) and info.get("gated"):
@@ -69,7 +68,9 @@ class HubSource:
 
     def request(self, listing: Listing, file: RemoteFile) -> Request:
         """GET of one file at the listing's commit; the hub redirects large ones."""
-        url = f"{self._endpoint}/{file.locator}/resolve/{listing.revision}/{quote(file.path)}"
+        url = (
+            f"{self._endpoint}/{file.locator}/resolve/{listing.revision}/{quote(file.path, errors='replace')}"
+        )
         return Request(url, self._headers(), self._trust.ca_file, self._trust.client_cert, self._trust.verify)
 
     def _prove(self, listing: Listing, repo: str) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from forebay.sources.archives import is_archive
-from forebay.sources.paths import check_together
+from forebay.sources.paths import safe_path
+from forebay.sources.settings import check_wanted
 from forebay.sources.types import Listing, RemoteFile
 
 
 def listing_of(
-    found: Iterable[RemoteFile], uri: str, revision: str, endpoint: str, *, named: bool
+    found: Iterable[RemoteFile],
+    uri: str,
+    revision: str,
+    endpoint: str,
+    *,
+    named: bool,
+    env: Mapping[str, str],
 ) -> Listing:
     """The files in the order of their paths; `named`: the URI is the only one's own key. Raises Invalid.
 
@@ -26,7 +33,7 @@ def listing_of(
     empty = {f.path for f in files if f.size == 0}
     marks = empty and {up for f in files for up in _above(f.path) if up in empty}
     files = [f for f in files if f.path not in marks]
-    check_together(f.path for f in files)
+    check_wanted((f.path for f in files), env)
     unpack = len(files) == 1 and is_archive(files[0].path)
     return Listing(uri, revision, tuple(files), endpoint, unpack=unpack, named=named, objects=True,
                    folders=folders)  # fmt: skip
@@ -38,8 +45,7 @@ def _empty(folders: list[str], files: list[RemoteFile]) -> tuple[str, ...]:
         return ()
     paths = [f.path for f in files]
     free = sorted(set(folders) - {*paths, "", *(up for path in (*folders, *paths) for up in _above(path))})
-    check_together([*paths, *free])
-    return tuple(free)
+    return tuple(safe_path(path) for path in free)
 
 
 def _tidy(file: RemoteFile) -> RemoteFile:

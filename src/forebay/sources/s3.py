@@ -56,7 +56,7 @@ class S3Source:
             raise Absent(f"{uri} has changed since it was resolved")
         endpoint = "" if self._settings.is_default else self._settings.endpoint
         named = found[0].locator.partition("\0")[0] == key.lstrip("/")
-        return listing_of(found, uri, seen, endpoint, named=named)
+        return listing_of(found, uri, seen, endpoint, named=named, env=self._settings.env)
 
     def request(self, listing: Listing, file: RemoteFile) -> Request:
         """A signed GET; made anew each time, so it never expires midway."""

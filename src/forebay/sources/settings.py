@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +12,7 @@ from forebay.errors import Absent, Invalid
 from forebay.kit.foreign import parsed
 from forebay.kit.redact import redacted
 from forebay.sources.archives import is_archive
+from forebay.sources.paths import check_together
 from forebay.sources.types import Listing
 from forebay.sources.wire.conn import Trust
 from forebay.sources.wire.heads import where
@@ -110,6 +111,17 @@ def filtered(listing: Listing, env: Mapping[str, str]) -> Listing:
     if packed and not listing.folder and len(kept) == 1 and wanted(kept[0].path, allow, ()):
         allow = ()  # it was the archive's own name
     return replace(listing, files=kept, allow=allow, ignore=ignore, folders=())
+
+
+def check_wanted(paths: Iterable[str], env: Mapping[str, str]) -> None:
+    """Raise Invalid for paths that cannot be stored, or not together. What the patterns leave out does not
+    matter: they are the way out."""
+    allow, ignore = patterns(env, "STORAGE_ALLOW_PATTERNS"), patterns(env, "STORAGE_IGNORE_PATTERNS")
+    try:
+        check_together(p for p in paths if not (allow or ignore) or wanted(p, allow, ignore))
+    except Invalid as error:
+        way_out = "leave it out with STORAGE_IGNORE_PATTERNS (--exclude)"
+        raise Invalid(f"{error.message}; {way_out}") from error
 
 
 def wanted(path: str, allow: tuple[str, ...], ignore: tuple[str, ...]) -> bool:
