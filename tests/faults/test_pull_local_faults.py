@@ -22,13 +22,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.fakes.plain_user import plain_user
-from tests.faults.lying_server import Lie, LyingServer
+from tests.faults.lying_server import Lie, LyingServer, until
 from tests.faults.pulling import Folder, quick, some_bytes
 
 from forebay.errors import Clash, Denied, Exhausted, Unavailable
-from forebay.pull import Report, Settings, pull_to
+from forebay.pull import Report, Settings, journal, pull_to
+from forebay.pull.board import Board
 from forebay.pull.folder import Watching
 from forebay.pull.limits import Limits
+from forebay.pull.state import Transfer
 from forebay.sources.http import HttpSource
 
 BODY = some_bytes(900_001)
@@ -111,6 +113,28 @@ def test_a_file_that_changed_since_it_was_listed_is_a_clash(tmp_path: Path) -> N
             folder.fetch(listing, source, on_report=told.append)
     assert folder.names() == []
     assert (told[0].files, told[0].files_had) == (1, 0)  # it was not there, and it is not
+
+
+def test_a_journal_that_is_written_late_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has its name already when the state of a moment ago is noted."""
+    folder, real, real_good, saving = Folder(tmp_path), journal.save, Board.good, threading.Event()
+
+    def good(self: Board, transfer: Transfer) -> None:
+        assert saving.wait(10)
+        real_good(self, transfer)
+
+    def save(path: Path, entry: journal.Entry) -> None:
+        saving.set()
+        until(lambda: not [thread for thread in threading.enumerate() if thread.name == "forebay-pull"])
+        real(path, entry)
+
+    monkeypatch.setattr(journal, "save", save)
+    monkeypatch.setattr(Board, "good", good)
+    with LyingServer(BODY) as server:
+        folder.pull(server.url)
+    assert folder.names() == ["model.bin"] and list(folder.parts.iterdir()) == []
 
 
 def test_of_two_pulls_at_once_one_fetches_though_nobody_promised_a_digest(tmp_path: Path) -> None:

@@ -387,11 +387,11 @@ class Board:
                 self.error = Unavailable("stopped before the end; what came is kept, pull again to go on")
             self._wake_all()
 
-    def journals(self) -> list[tuple[Path, journal.Entry]]:
+    def journals(self) -> list[tuple[Transfer, journal.Entry]]:
         """What has changed since the last call, as journal entries."""
         with self.changed:
             self.unjournaled = 0
-            return [(t.journal, state.entry_of(t)) for t in self.open if t.dirty and t.started]
+            return [(t, state.entry_of(t)) for t in self.open if t.dirty and t.started]
 
     def bytes_done(self) -> int:
         """Bytes on disk of files that this pull has not published."""

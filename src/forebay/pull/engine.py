@@ -200,8 +200,10 @@ class _Pull:
             transfer.lock.release()
 
     def _write_journals(self) -> None:
-        for path, entry in self._board.journals():
-            journal.save(path, entry)
+        for transfer, entry in self._board.journals():
+            journal.save(transfer.journal, entry)
+            if transfer.published:  # meanwhile; its journal was removed before, or will be
+                transfer.drop_journal()
 
     def _told(self, error: BaseException) -> BaseException:
         """The error, with what a person whose disk is full asks next. On such a disk only what the journals

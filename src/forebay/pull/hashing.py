@@ -8,7 +8,6 @@ import errno
 import mmap
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from forebay.errors import Unavailable
@@ -178,8 +177,8 @@ class Committer:
         self._publish(finished)
         failpoint("pull.file.published")
         for transfer in big:
-            with suppress(OSError):  # without its part it is believed by nobody
-                transfer.journal.unlink(missing_ok=True)
+            transfer.published = True
+            transfer.drop_journal()
             transfer.lock.release()
         self.files += len(finished)
         self.bytes += sum(item.size for item in finished)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import mmap
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +75,7 @@ class Transfer:
     resumed: int = 0
     started: bool = False
     dirty: bool = False
+    published: bool = False
     etags: dict[str, str] = field(default_factory=dict)
     senders: set[str] = field(default_factory=set)
     sent: dict[str, Ranges] = field(default_factory=dict)  # by name of the origin, of this run
@@ -98,6 +100,11 @@ class Transfer:
     def journal(self) -> Path:
         """The file beside the part that says what is in it."""
         return self.path.with_name(self.path.name + ".journal")
+
+    def drop_journal(self) -> None:
+        """After its part. Without that it is believed by nobody, so a disk that refuses is no matter."""
+        with suppress(OSError):
+            self.journal.unlink(missing_ok=True)
 
     def sent_by(self, name: str, start: int, end: int) -> None:
         """Note who sent these bytes; the last one counts."""
