@@ -7,6 +7,7 @@ import fcntl
 import io
 import mmap
 import os
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -234,3 +235,19 @@ def test_an_archive_that_grows_beyond_reason_is_stopped_early(tmp_path: Path, ki
     with pytest.raises(Damaged, match="far more than"):
         unpack(archive, tmp_path / "out", bytes_max=4 << 20)
     assert sum(p.stat().st_size for p in (tmp_path / "out").rglob("*")) <= 4 << 20
+
+
+@ROOT
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_is_there_already_needs_no_right_to_write(mount: Path, recorded: bool) -> None:
+    """A read-only image of a model, made by a pull or by other means."""
+    body = BODY[:1_000_001]
+    with LyingServer(body) as server:
+        pull_to(server.url, mount / "out", env={}, settings=Settings())
+        if not recorded:
+            shutil.rmtree(mount / "out" / ".forebay-parts")
+        subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
+        report = pull_to(server.url, mount / "out", env={}, settings=Settings())
+        assert (report.files_had, report.bytes_network) == (1, 0)
+        with pytest.raises(Denied, match="check the mount"):
+            pull_to(server.url, mount / "elsewhere", env={}, settings=Settings())

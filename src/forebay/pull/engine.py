@@ -52,13 +52,11 @@ class _Pull:
         self._plan, self._settings, self._hooks = plan, settings, hooks
         self._started = time.monotonic()
         self._cpu, self._ledger = cpu_s(), Ledger(self._started)
-        with disk_errors(f"make {plan.parts}"):
-            plan.parts.mkdir(parents=True, exist_ok=True)
         self._wanted = [f for f in plan.listing.files if not hooks.have(f)]
         origins = [Origin(s, _name(s, i), i) for i, s in enumerate(plan.origins)]
         make = partial(transfer_of, plan.listing, plan.parts)
         self._board = Board(self._wanted, make, origins, settings)
-        self._folder = SmallFolder(plan.parts)
+        self._folder = SmallFolder(plan.parts, needed=bool(self._wanted))
         self._shared = Shared(
             self._board, plan.listing, hooks.limits, hooks.stop, env, hooks.have, settings.direct_io,
             self._folder.path,
@@ -271,9 +269,14 @@ class _Pull:
 
 class SmallFolder:
     """A folder of this run's own for small files; those of runs that died are removed. `descriptor` is open
-    on its file system from before they are written."""
+    on its file system from before they are written. What is not `needed` may lie where nobody may write."""
 
-    def __init__(self, parts: Path) -> None:
+    def __init__(self, parts: Path, *, needed: bool) -> None:
+        self.path, self.descriptor = parts, -1
+        if not needed:
+            return
+        with disk_errors(f"make {parts}"):
+            parts.mkdir(parents=True, exist_ok=True)
         with disk_errors(f"make a folder in {parts}"):
             for old in parts.glob("small-*"):
                 _remove_if_dead(old)
@@ -284,8 +287,9 @@ class SmallFolder:
 
     def remove(self) -> None:
         """Leave nothing behind."""
-        os.close(self.descriptor)
-        shutil.rmtree(self.path, ignore_errors=True)
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _remove_if_dead(folder: Path) -> None:
