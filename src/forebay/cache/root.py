@@ -11,7 +11,7 @@ from forebay.cache.layout import Layout
 from forebay.errors import Exhausted, Unavailable
 from forebay.kit.clock import Clock, SystemClock
 from forebay.kit.disk import Disk, RealDisk, make_folders
-from forebay.kit.disk_errors import what_fails, what_lacks
+from forebay.kit.disk_errors import what_else, what_lacks
 
 LOCK_WAIT_S = 60.0
 
@@ -57,5 +57,5 @@ def translated(what: str) -> Iterator[None]:
         why = error.strerror or error
         if lack := what_lacks(error):
             raise Exhausted(f"{what}: {why}; {lack}") from error
-        step = what_fails(error) or "check the disk and the folder's permissions"
+        step = what_else(error) or "check the disk and the folder's permissions"
         raise Unavailable(f"{what}: {why}; {step}") from error

@@ -41,7 +41,7 @@ def disk_error(what: str, error: OSError) -> ForebayError:
         return Denied(f"not allowed to {what} ({why}): check the mount and the owner of the folder")
     if number in _REFUSES:
         return Invalid(f"cannot {what} ({why}): {_REFUSES[number]}")
-    step = what_fails(error)
+    step = what_else(error)
     return Unavailable(f"cannot {what} ({why}): {step}" if step else f"cannot {what}: {why}")
 
 
@@ -72,6 +72,8 @@ def what_lacks(error: OSError) -> str:
     return _LACKS.get(error.errno or 0, "")
 
 
-def what_fails(error: OSError) -> str:
-    """Where to look, of a disk that does not answer as it should."""
+def what_else(error: OSError) -> str:
+    """What to do about an error that is neither that nor a right that lacks; "" if nobody knows."""
+    if error.errno == errno.EXDEV:
+        return _REFUSES[errno.EXDEV]
     return _BROKEN if error.errno in _LOST | _GONE else ""
