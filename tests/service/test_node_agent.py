@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import inspect
 import logging
 import os
@@ -25,7 +26,7 @@ from forebay.api.kinds import (
 )  # fmt: skip
 from forebay.api.meta import Key
 from forebay.api.names import storage_key
-from forebay.cache import find, find_all, open_root, pins, set_pinned, views
+from forebay.cache import blobs, damage, find, find_all, open_root, pins, set_pinned, views
 from forebay.errors import Denied, Exhausted, Unavailable
 from forebay.kit.clock import SystemClock
 from forebay.node import agent
@@ -474,3 +475,22 @@ def test_a_root_that_cannot_be_set_right_is_said_in_our_words(tmp_path, monkeypa
     monkeypatch.setattr(agent, "recover", no_writing)
     with pytest.raises(Unavailable, match="Read-only file system; check the disk"):
         asyncio.run(run_agent(None, node=NODE, group=GROUP, root=tmp_path / "root", clock=SystemClock()))
+
+
+def test_what_is_whole_of_a_damaged_model_goes_with_its_cache(tmp_path):
+    """It waits for the pull that heals the model, and that never comes."""
+
+    async def story(world):
+        uri = world.source("a", f=b"content", g=b"more")
+        await world.want(a=uri)
+        await world.pull("a", uri)
+        await world.until_state("a", "ModelDownloaded")
+        bad, whole = (hashlib.sha256(body).hexdigest() for body in (b"content", b"more"))
+        damage.set_aside(world.root, bad, "test")
+        await world.until_state("a", "ModelDownloadPending")
+        assert blobs.digests(world.root).keys() == {whole}
+        await world.want()
+        await world.until(lambda: not blobs.digests(world.root))
+        assert [name for name in world.root.disk.list(world.root.layout.damaged) if name.endswith(".blob")]
+
+    in_world(tmp_path, story)

@@ -7,6 +7,7 @@ next start. The moved manifest stays beside it: its other blobs are kept for the
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -109,10 +110,14 @@ def set_manifest_aside(root: Root, key: str, why: str) -> None:
     root.disk.sync_dir(root.layout.manifests)
 
 
-def wanted_again(root: Root) -> set[str]:
-    """Blobs of models that were set aside and are not whole again yet: healing needs only what was bad."""
+def wanted_again(root: Root, keys: Collection[str] | None = None) -> set[str]:
+    """Blobs of models (of these keys, or any) that were set aside and are not whole again yet: healing needs
+    only what was bad.
+    """
     wanted: set[str] = set()
     for manifest in set_aside_manifests(root):
+        if keys is not None and manifest.key not in keys:
+            continue  # nobody heals it
         if root.disk.info(root.layout.manifest(manifest.key)) is None:
             wanted |= manifest.blobs.keys()
     return wanted

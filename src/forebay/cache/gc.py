@@ -13,9 +13,9 @@ from forebay.kit.disk import files_below, read, remove_tree
 from forebay.kit.failpoints import failpoint
 
 
-def collect(root: Root, *, keep_parts: Collection[str]) -> int:
+def collect(root: Root, *, keep_parts: Collection[str], to_heal: Collection[str] | None = None) -> int:
     """Remove blobs that no model names, parts of models not in `keep_parts`, and trash; returns the bytes
-    freed.
+    freed. What is whole of a damaged model stays if that is one `to_heal` (None: any).
 
     Blobs are listed first, then the marks are read, all in one step under the lock (C4). The caller has made
     sure that the pins are those of all pods.
@@ -24,7 +24,7 @@ def collect(root: Root, *, keep_parts: Collection[str]) -> int:
         freed = _drop_parts(root, keep_parts)
         there = blobs.digests(root)
         failpoint("cache.collect.listed")
-        loose = loose_blobs(root, there)
+        loose = loose_blobs(root, there, to_heal=to_heal)
         for digest in sorted(loose):
             root.disk.unlink(root.layout.blob(digest))
         failpoint("cache.collect.unlinked")
@@ -33,11 +33,17 @@ def collect(root: Root, *, keep_parts: Collection[str]) -> int:
 
 
 def loose_blobs(
-    root: Root, there: Mapping[str, int], known: Iterable[Manifest] | None = None
+    root: Root,
+    there: Mapping[str, int],
+    known: Iterable[Manifest] | None = None,
+    *,
+    to_heal: Collection[str] | None = None,
 ) -> dict[str, int]:
-    """Those of these blobs that no manifest, pull or model to be healed names. `known`: all manifests."""
+    """Those of these blobs that no manifest, pull or model to be healed names. `known`: all manifests;
+    `to_heal`: as in collect().
+    """
     named = {d for manifest in (manifests.find_all(root) if known is None else known) for d in manifest.blobs}
-    named |= damage.wanted_again(root)
+    named |= damage.wanted_again(root, to_heal)
     for key in root.disk.list(root.layout.parts):
         if not key.endswith(".lock"):
             named |= set(root.disk.list(root.layout.part_claims(key)))

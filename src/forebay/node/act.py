@@ -97,7 +97,7 @@ class Hands:
             case ForgetAsk(name):
                 reservations.forget(root, name)
             case Collect(keep):
-                freed = gc.collect(root, keep_parts=keep)
+                freed = gc.collect(root, keep_parts=keep, to_heal=keep)
                 _log.info("collected %d bytes", freed)
             case Warm(key, request):
                 self._chores.warm(key, request)
@@ -139,7 +139,7 @@ class Hands:
         """The answer is written last: a crash before it sweeps again, and counts what is left."""
         before = gc.usage(self._root)
         gone = sum(manifests.remove(self._root, key) for key in keys)
-        gc.collect(self._root, keep_parts=keep)
+        gc.collect(self._root, keep_parts=keep, to_heal=keep)
         freed = max(0, before - gc.usage(self._root))
         body = asdict(Collected(request, freed, gone, self._root.now()))
         put(self._root.disk, self._root.layout.collected, json.dumps(body).encode())

@@ -87,7 +87,7 @@ class Eyes:
             sweep=told.sweep,
             paused=told.paused,
             collected=_collected(root),
-            loose=sum(gc.loose_blobs(root, there, known).values()),
+            loose=sum(gc.loose_blobs(root, there, known, to_heal=_to_heal(told, asks)).values()),
             now=root.now(),
             foreign_running=told.foreign_running,
             stale_parts=self._stale_parts(told, asks),
@@ -133,11 +133,20 @@ class Eyes:
         return Space(limit, gc.usage(self.root, there), max(0, room.free - spare), promised)
 
     def _stale_parts(self, told: Told, asks: list[Ask]) -> bool:
-        keep = {e.key for e in (*(told.entries or ()), *told.neighbours)} | {
-            a.said.key for a in asks if a.alive
-        }
+        keep = _wanted(told, asks)
         names = {name.removesuffix(".lock") for name in self.root.disk.list(self.root.layout.parts)}
         return any(n not in keep and not self.root.disk.held(self.root.layout.part_lock(n)) for n in names)
+
+
+def _wanted(told: Told, asks: list[Ask]) -> set[str]:
+    """Keys that a cache names or a live pull works on."""
+    named = {entry.key for entry in (*(told.entries or ()), *told.neighbours)}
+    return named | {ask.said.key for ask in asks if ask.alive}
+
+
+def _to_heal(told: Told, asks: list[Ask]) -> set[str] | None:
+    """Damaged models that will come again; None as long as nobody knows."""
+    return None if told.entries is None else _wanted(told, asks)
 
 
 def entries_of(node: LocalModelNode, group: str) -> tuple[Entry, ...]:
