@@ -37,6 +37,13 @@ def test_an_error_of_the_disk_says_what_to_do(number: int) -> None:
         assert word in told.message
 
 
+def test_the_file_is_named_unless_it_is_already() -> None:
+    busy = OSError(errno.EISDIR, "Is a directory", "/m/x.part", None, "/m/x")
+    assert "(Is a directory: /m/x)" in disk_error("publish into /elsewhere", busy).message
+    denied = OSError(errno.EACCES, "Permission denied", "/m/x.part")
+    assert "write /m/x.part (Permission denied):" in disk_error("write /m/x.part", denied).message
+
+
 @pytest.mark.parametrize(
     ("number", "family", "step"),
     [

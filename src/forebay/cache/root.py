@@ -11,7 +11,7 @@ from forebay.cache.layout import Layout
 from forebay.errors import Exhausted, Unavailable
 from forebay.kit.clock import Clock, SystemClock
 from forebay.kit.disk import Disk, RealDisk, make_folders
-from forebay.kit.disk_errors import what_else, what_lacks
+from forebay.kit.disk_errors import said, what_else, what_lacks
 
 LOCK_WAIT_S = 60.0
 
@@ -54,7 +54,7 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = error.strerror or error
+        why = said(error, what)
         if lack := what_lacks(error):
             raise Exhausted(f"{what}: {why}; {lack}") from error
         step = what_else(error) or "check the disk and the folder's permissions"

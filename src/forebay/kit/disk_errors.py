@@ -34,7 +34,7 @@ _LOST = frozenset(
 
 def disk_error(what: str, error: OSError) -> ForebayError:
     """The error of ours for an error of the disk; `what` was tried ("write x")."""
-    number, why = error.errno or 0, error.strerror or str(error)
+    number, why = error.errno or 0, said(error, what)
     if number in _LACKS:
         return Exhausted(f"no room to {what} ({why}): {_LACKS[number]}")
     if number in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -43,6 +43,13 @@ def disk_error(what: str, error: OSError) -> ForebayError:
         return Invalid(f"cannot {what} ({why}): {_REFUSES[number]}")
     step = what_else(error)
     return Unavailable(f"cannot {what} ({why}): {step}" if step else f"cannot {what}: {why}")
+
+
+def said(error: OSError, known: str) -> str:
+    """What the system says, and of which file where `known` does not name it."""
+    where = error.filename2 or error.filename
+    why = error.strerror or str(error)
+    return why if where is None or str(where) in known else f"{why}: {where}"
 
 
 def as_known(what: str, error: BaseException) -> ForebayError | None:
