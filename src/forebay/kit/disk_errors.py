@@ -37,7 +37,11 @@ def disk_error(what: str, error: OSError) -> ForebayError:
     number, why = error.errno or 0, said(error, what)
     if number in _LACKS:
         return Exhausted(f"no room to {what} ({why}): {_LACKS[number]}")
-    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+    if number == errno.EROFS:
+        return Denied(
+            f"not allowed to {what} ({why}): check the mount, and see dmesg if it was writable before"
+        )
+    if number in (errno.EACCES, errno.EPERM):
         return Denied(f"not allowed to {what} ({why}): check the mount and the owner of the folder")
     if number in _REFUSES:
         return Invalid(f"cannot {what} ({why}): {_REFUSES[number]}")
