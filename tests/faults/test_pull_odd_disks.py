@@ -8,16 +8,19 @@ import io
 import mmap
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.fakes.cache_promises import serve, shown
 from tests.faults.lying_server import LyingServer
 from tests.faults.pulling import Folder, some_bytes
 
+from forebay.cache import open_root
 from forebay.errors import Damaged, Denied, Exhausted, ForebayError, Invalid
 from forebay.pull import Settings, pull_to
 from forebay.pull.parts import Part
@@ -251,3 +254,35 @@ def test_what_is_there_already_needs_no_right_to_write(mount: Path, recorded: bo
         assert (report.files_had, report.bytes_network) == (1, 0)
         with pytest.raises(Denied, match="check the mount"):
             pull_to(server.url, mount / "elsewhere", env={}, settings=Settings())
+
+
+def _no_folder_syncs(descriptor: int, real: Callable[[int], None] = os.fsync) -> None:
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    real(descriptor)
+
+
+def test_a_file_system_that_syncs_no_folders_takes_pulls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SMB's, for one."""
+    monkeypatch.setattr(os, "fsync", _no_folder_syncs)
+    with LyingServer(BODY) as server:
+        pull_to(server.url, tmp_path / "out", env={}, settings=Settings())
+    assert (tmp_path / "out" / "model.bin").read_bytes() == BODY
+    root = open_root(tmp_path / "root")
+    serve(root, "k", {"w": b"weights"})
+    assert shown(root, "k") is not None
+
+
+def test_a_file_system_that_cuts_no_files_takes_pulls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    monkeypatch.setattr(os, "truncate", refuse)
+    with LyingServer(BODY) as server:
+        pull_to(server.url, tmp_path / "out", env={}, settings=Settings())
+    assert (tmp_path / "out" / "model.bin").read_bytes() == BODY

@@ -165,11 +165,7 @@ class RealDisk:
             os.close(descriptor)
 
     def sync_dir(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(path)
 
     def rename(self, old: Path, new: Path) -> None:
         os.rename(old, new)  # noqa: PTH104 (Path.rename hides that a file is replaced)
@@ -217,6 +213,20 @@ class RealDisk:
     def room(self, path: Path) -> Room:
         found = os.statvfs(path)
         return Room(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable. Some file systems (SMB's) sync no folders and keep names by
+    themselves: there this is all that can be done.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _sync(descriptor: int) -> None:

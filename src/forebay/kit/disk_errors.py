@@ -22,6 +22,8 @@ _REFUSES = {
     errno.ENOTDIR: "a file stands where a folder has to be: move it away, or choose another folder",
     errno.EISDIR: "a folder stands where a file has to be: move it away, or choose another folder",
     errno.EXDEV: "a folder in it is on another file system: unmount that, or choose another folder",
+    errno.ENOTSUP: "this file system (an object store's?) cannot do that: choose a folder on another",
+    errno.ENOSYS: "this file system cannot do that: choose a folder on another",
     errno.ELOOP: "links in its path lead in a circle: choose another folder",
 }
 _GONE = frozenset({errno.ENXIO, errno.ENODEV})

@@ -8,7 +8,6 @@ agree, or if it hashes to what the source promises.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import NamedTuple
 
 from forebay.api.names import storage_key
 from forebay.errors import Invalid
-from forebay.kit.disk import RealDisk, make_folders
+from forebay.kit.disk import RealDisk, make_folders, sync_folder
 from forebay.kit.failpoints import failpoint
 from forebay.kit.foreign import parsed
 from forebay.pull import journal
@@ -294,12 +293,3 @@ def _stat(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [stat.st_size, stat.st_mtime_ns]
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

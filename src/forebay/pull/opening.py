@@ -55,8 +55,7 @@ def _open(transfer: Transfer, *, direct: bool) -> None:
     transfer.digests.md5_void = entry is not None and entry.void
     # Without a digest, ETag or date of what came nobody can tell whether the rest is of the same version.
     if entry is None or not (transfer.digests.promised or entry.etags):
-        with disk_errors(f"clear {transfer.path}"), transfer.path.open("r+b") as part:
-            part.truncate(0)
+        transfer.part.cut(0)
         return
     with disk_errors(f"look at {transfer.path}"):
         on_disk = transfer.path.stat().st_size

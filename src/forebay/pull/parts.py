@@ -67,13 +67,22 @@ class Part:
         them once), though a read still shows the bytes: so nothing of it is kept.
         """
         with disk_errors(f"sync {self.path}"):
-            os.ftruncate(self._cached, size)
+            self._cut(size)
             try:
                 os.fsync(self._cached)
             except OSError:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._cached, 0)
                 raise
+
+    def cut(self, size: int) -> None:
+        """Make it at most so long."""
+        with disk_errors(f"clear {self.path}"):
+            self._cut(size)
+
+    def _cut(self, size: int) -> None:
+        if os.fstat(self._cached).st_size != size:  # not every file system can; most of the time none has to
+            os.ftruncate(self._cached, size)
 
     def close(self) -> None:
         """Close the descriptors."""
