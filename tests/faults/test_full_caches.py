@@ -191,3 +191,22 @@ def test_a_model_of_an_overlays_lower_layer_goes_and_comes(tmp_path: Path) -> No
         assert shown(root, "a") is not None and shown(root, "b") is not None
         assert_promises(root)
     shutil.rmtree(tmp_path / "work", ignore_errors=True)
+
+
+def test_a_content_that_gets_no_more_names_is_said_so(tmp_path: Path, monkeypatch) -> None:
+    """ext4 gives a file 65,000."""
+    root = open_root(tmp_path / "root")
+    serve(root, "a", BODY)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(OSError, match="one content has 2 names, and gets no more"):
+        serve(root, "b", BODY)
+    assert shown(root, "b") is None
+
+
+def test_a_file_system_that_does_not_tell_its_size_has_room(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "ramfs", "size=1m") as disk:
+        assert open_root(disk / "root").disk.room(disk).free >= 1 << 50

@@ -24,6 +24,7 @@ from forebay.errors import Unavailable
 BLOCK = 4 << 20  # bytes read or copied at a time
 _LOCK_LOOK_S = 0.005
 _SECTOR = 512
+_UNTOLD = 1 << 60
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Info:
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes of the file system that holds a path: all, and free for an unprivileged process."""
+    """Bytes of the file system that holds a path: all, and free for an unprivileged process. Of one that does
+    not tell there is as much as anyone asks for.
+    """
 
     total: int
     free: int
@@ -174,9 +177,13 @@ class RealDisk:
         try:
             os.link(old, new)
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            if error.errno == errno.EMLINK:
+                count = old.stat().st_nlink
+                why = f"one content has {count} names, and gets no more: remove models that have it"
+            elif error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                why = "no hard link can be made: a cache needs them (ext4 and XFS have them) and one owner"
+            else:
                 raise
-            why = "no hard link can be made: a cache needs them (ext4 and XFS have them) and one owner"
             raise OSError(error.errno, why, str(new)) from error
 
     def unlink(self, path: Path) -> None:
@@ -212,6 +219,8 @@ class RealDisk:
 
     def room(self, path: Path) -> Room:
         found = os.statvfs(path)
+        if not found.f_blocks:  # it does not tell
+            return Room(_UNTOLD, _UNTOLD)
         return Room(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
 
