@@ -79,7 +79,7 @@ class LocalBody:
         """Fill `view` from the file."""
         got = 0
         while got < len(view):
-            with disk_errors("read the source's file"):
+            with disk_errors(f"read {self._path}"):
                 count = os.preadv(self._descriptor, [view[got:]], self._at)
             if not count:
                 break

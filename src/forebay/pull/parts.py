@@ -67,6 +67,8 @@ class Part:
         them once), though a read still shows the bytes: so nothing of it is kept.
         """
         with disk_errors(f"sync {self.path}"):
+            if os.fstat(self._cached).st_size < size:  # cutting would fill it up with zeros
+                raise OSError(errno.EIO, "it is shorter than what was written to it")
             self._cut(size)
             try:
                 os.fsync(self._cached)
