@@ -23,8 +23,8 @@ from forebay.pull.parts import Part, disk_errors
 from forebay.pull.state import Item, Transfer
 from forebay.sources.paths import short_name
 
-# ext2 to ext4, XFS, Btrfs, F2FS, tmpfs, overlay (statfs(2)): the others' files are synced one by one
-_SYNCED = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994, 0x794C7630})
+# ext2 to ext4, XFS, Btrfs, ZFS, F2FS, tmpfs, overlay (statfs(2)): the others' files are synced one by one
+_SYNCED = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x2FC12FC1, 0xF2F52010, 0x01021994, 0x794C7630})
 HOT_BYTES = 512 * 1024  # a quarter of the second-level cache of today's server cores
 
 
