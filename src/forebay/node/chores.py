@@ -23,6 +23,7 @@ from forebay.cache.manifest import Manifest
 from forebay.cache.prewarm import Warmed, prewarm
 from forebay.cache.root import Root
 from forebay.errors import ForebayError
+from forebay.kit.disk_errors import is_unreadable
 from forebay.kit.priority import step_back
 from forebay.kit.tasks import in_thread
 
@@ -163,7 +164,12 @@ class Chores:
                 seconds = time.monotonic() - started
                 _log.info("warmed model %s: %d of %d bytes in %.2f s", key, done.bytes, done.total, seconds)
         except (OSError, ForebayError) as error:
-            _log.info("model %s was not warmed: %s", key, error)
+            _log.warning("model %s was not warmed: %s", key, error)
+            if request:
+                self._rest("warm", key)
+            if isinstance(error, OSError) and is_unreadable(error):
+                self.check(key, "")  # what is bad is set aside, and fetched again
+            return
         if request and not self._closing:
             self._note_warmed(key, request, done)
 
