@@ -21,6 +21,7 @@ from forebay.cache.entitled import Entitlement
 from forebay.cache.root import Root
 from forebay.errors import Exhausted, ForebayError
 from forebay.kit.disk import files_below
+from forebay.node import act
 from forebay.node.act import Hands
 from forebay.node.chores import Chores
 from forebay.node.decide import Answer, Remove, Withdraw
@@ -70,6 +71,18 @@ def test_a_model_is_evicted_from_a_full_disk_and_for_whom_is_noted_once_there_is
     assert root.disk.list(root.layout.evicted) == ["a.json"]
 
 
+def test_a_model_that_came_again_before_its_eviction_was_noted_is_not_noted(root: Root) -> None:
+    filled, notes = fill_disk(root), root.layout.evicted
+    hands = Hands(root, {}, Chores(root))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(act, "put", _full)
+        assert hands.carry_out((Remove("a", evicted_for="new"),))
+    filled.unlink()
+    serve(root, "a", BODY)
+    hands.carry_out((Answer("x", "granted"),))
+    assert root.disk.list(notes) == []
+
+
 def test_nothing_is_granted_when_what_was_to_make_room_stays(root: Root, monkeypatch) -> None:
     with reservations.asking(root, key="c", model="c", uri="u") as asker:
         asker._save(state="asked", bytes_needed=1)
@@ -80,7 +93,7 @@ def test_nothing_is_granted_when_what_was_to_make_room_stays(root: Root, monkeyp
         assert found is not None and found.state == "asked"
 
 
-def _full(*_: object) -> None:
+def _full(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -72,7 +72,7 @@ class Hands:
 
     def _do(self, action: Action) -> None:
         root = self._root
-        self._note_evicted()
+        self._pay()
         match action:
             case Withdraw(model, key):
                 entitled.withdraw(root, key, model)
@@ -117,23 +117,30 @@ class Hands:
     def _remove(self, key: str, evicted_for: str) -> None:
         if evicted_for:
             self._owed[key] = evicted_for
-            self._note_evicted()
+            self._note_evicted(key)
         failpoint("node.evicting")
         manifests.remove(self._root, key)
         self.evictions += bool(evicted_for)
         _log.info("removed model %s%s", key, f" to make room for {evicted_for}" if evicted_for else "")
 
-    def _note_evicted(self) -> None:
-        """Note for whom models made room; a disk that is too full for that gets it with a later action."""
-        for key, model in list(self._owed.items()):
-            body = json.dumps({"for": model, "at": self._root.now()}).encode()
-            try:
-                put(self._root.disk, self._root.layout.evicted / f"{key}.json", body)
-            except OSError as error:
-                if not is_full(error):
-                    raise
-                return
-            del self._owed[key]
+    def _note_evicted(self, key: str) -> None:
+        """Note for whom a model makes room; a disk that is too full for that gets it with a later action."""
+        body = json.dumps({"for": self._owed[key], "at": self._root.now()}).encode()
+        try:
+            put(self._root.disk, self._root.layout.evicted / f"{key}.json", body)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            return
+        del self._owed[key]
+
+    def _pay(self) -> None:
+        """Write the notes that had no room; not of models that came again meanwhile."""
+        for key in list(self._owed):
+            if self._root.disk.info(self._root.layout.manifest(key)) is None:
+                self._note_evicted(key)
+            else:
+                del self._owed[key]
 
     def _sweep(self, request: str, keys: tuple[str, ...], keep: frozenset[str]) -> None:
         """The answer is written last: a crash before it sweeps again, and counts what is left."""
