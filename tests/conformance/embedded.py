@@ -1,9 +1,11 @@
-"""The embedded API server over a fresh SQLite file, in the test's own event loop."""
+"""The embedded API server over a fresh SQLite file, in the test's own event loop or beside it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from forebay.api.admission import Rules
@@ -16,11 +18,29 @@ from forebay.home.apiserver.serve import listen, serving
 from forebay.kit.clock import SystemClock
 from forebay.store.sqlite import SqliteStore
 
+ROOT = Path(__file__).parents[2]
+
 
 async def no_logs(pod: Pod, query: LogQuery) -> AsyncIterator[bytes]:
     """There is no kubelet here."""
     return
     yield b""
+
+
+@contextmanager
+def beside(folder: Path) -> Iterator[str]:
+    """The same in a process of its own, with its kubeconfig in `folder`; yields its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.service.apiserver_dev", str(folder)], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None and process.stdin is not None
+        url = process.stdout.readline().strip()
+        assert url.startswith("https://"), "the API server did not start"
+        yield url
+        process.stdin.close()
+        assert process.wait(10) == 0
 
 
 @asynccontextmanager

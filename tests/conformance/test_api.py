@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conformance import api_requests
+from tests.conformance.embedded import beside
 from tests.conformance.real.server import binaries, running
 
-ROOT = Path(__file__).parents[2]
 VERDICTS = Path(__file__).parent / "verdicts" / "kube-apiserver-http.json"
 # Sentences that Go's libraries make, and what we do not offer: only the code is held.
 ONLY_CODE = (
@@ -30,17 +28,8 @@ ONLY_CODE = (
 
 
 def embedded(folder: Path) -> list[dict[str, Any]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.service.apiserver_dev", str(folder)], cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    with process:
-        assert process.stdout is not None and process.stdin is not None
-        assert process.stdout.readline().startswith("https://")
-        found = api_requests.play(folder / "kubeconfig")
-        process.stdin.close()
-        assert process.wait(10) == 0
-    return found
+    with beside(folder):
+        return api_requests.play(folder / "kubeconfig")
 
 
 def held(found: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.conformance.api_flows import FLOWS, Talk
+from tests.conformance.embedded import beside
 from tests.conformance.real.server import binaries, running
 
-ROOT = Path(__file__).parents[2]
 VERDICTS = Path(__file__).parent / "verdicts" / "kube-apiserver-flows.json"
 
 
@@ -26,16 +24,8 @@ VERDICTS = Path(__file__).parent / "verdicts" / "kube-apiserver-flows.json"
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The embedded API server, alone."""
     folder = tmp_path_factory.mktemp("embedded")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.service.apiserver_dev", str(folder)], cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    with process:
-        assert process.stdout is not None and process.stdin is not None
-        assert process.stdout.readline().startswith("https://")
+    with beside(folder):
         yield folder / "kubeconfig"
-        process.stdin.close()
-        assert process.wait(10) == 0
 
 
 @pytest.fixture(scope="module")

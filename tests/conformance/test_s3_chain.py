@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +11,12 @@ import pytest
 from forebay.engines.fileserver import Reply, Request
 from forebay.errors import Denied
 from forebay.sources.table import resolve
-from tests.conformance.origins import Origin, s3_origin
+from tests.conformance.origins import Origin
 from tests.conformance.test_http import serving
-from tests.conformance.test_s3 import at, bare, keys_of
-from tests.conformance.test_sources import ORIGINS
+from tests.conformance.test_s3 import at, bare, keys_of, server
 
-__all__ = ["bare"]  # a fixture
+__all__ = ["bare", "server"]  # fixtures
 SOON = "2999-01-01T00:00:00Z"
-
-
-@pytest.fixture(scope="module", params=[pytest.param("nanio", marks=ORIGINS["s3"][1:])])
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
-    root = tmp_path_factory.mktemp("s3") / "root"
-    root.mkdir()
-    with s3_origin(root) as origin:
-        yield origin
 
 
 def test_a_program_that_a_profile_names_gives_keys(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -20,11 +19,6 @@ from forebay.sources.types import Listing, RemoteFile, Request
 
 SIZE = 700 * KIB + 123
 BODY = some_bytes(SIZE)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
 
 
 def holds(folder: Folder) -> bool:

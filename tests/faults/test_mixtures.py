@@ -21,11 +21,6 @@ SIZE = 700 * KIB + 123
 BODY = some_bytes(SIZE)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
-
-
 def published(folder: Folder) -> bytes:
     return (folder.out / "model.bin").read_bytes()
 

@@ -6,15 +6,14 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conformance.embedded import beside
 
-ROOT = Path(__file__).parents[2]
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 _PLACES = (str(_CACHE / "forebay" / "kubectl"), "/usr/lib/google-cloud-sdk/bin")
 _VERSIONS = ("kubectl.1.35", "kubectl.1.34", "kubectl.1.33", "kubectl.1.32")
@@ -117,17 +116,8 @@ def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     if kubectl is None:
         pytest.skip("no kubectl on this machine; KUBECTL names one")
     folder = tmp_path_factory.mktemp("apiserver")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.service.apiserver_dev", str(folder)], cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None and process.stdin is not None
-    url = process.stdout.readline().strip()
-    assert url, "the API server did not start"
-    yield ApiServer(url, folder, kubectl)
-    process.stdin.close()
-    assert process.wait(10) == 0
-    process.stdout.close()
+    with beside(folder) as url:
+        yield ApiServer(url, folder, kubectl)
 
 
 @pytest.fixture
