@@ -10,7 +10,15 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["forebay.pull", "forebay.sources", "forebay.cache"]):
+with atheris.instrument_imports(
+    include=[
+        "forebay.pull",
+        "forebay.sources",
+        "forebay.cache",
+        "forebay.engines.fileserver",
+        "forebay.kit.http1",
+    ]
+):
     from tests.fuzz.targets import TARGETS
 
 from tests.fuzz.seeds import SEEDS

@@ -11,7 +11,7 @@ from base64 import b64decode
 from forebay.cache.manifest import File, Manifest
 from forebay.pull.journal import Entry, encode
 from forebay.pull.plan import Ranges
-from tests.fuzz import logins
+from tests.fuzz import logins, servers
 
 S3 = (
     b'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false'
@@ -231,4 +231,5 @@ SEEDS: dict[str, list[bytes]] = {
         b"http://[",
     ],
     **logins.seeds(),
+    **servers.seeds(),
 }

@@ -24,7 +24,7 @@ from forebay.sources.wire.client import retry_after_s
 from forebay.sources.wire.conn import Conn, Deadlines, Trust
 from forebay.sources.wire.heads import BadAnswer, WireError, follow, parse_head, where
 from forebay.sources.wire.proxy import proxy_for
-from tests.fuzz import listings, local, logins
+from tests.fuzz import listings, local, logins, servers
 
 QUICK = Deadlines(2.0, 2.0)
 
@@ -135,5 +135,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         logins.rate_files,
         logins.peer_models,
         logins.rate_limits,
+        servers.requests,
+        servers.fields,
     )
 }

@@ -23,7 +23,7 @@ from pathlib import Path
 from forebay.errors import Invalid, Unavailable
 from forebay.kit.bucket import Bucket
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _LENGTH = re.compile(r"[0-9]{1,8}")
 _HEAD_MAX, _BODY_MAX = 64 * 1024, 1 << 24
 _REST_S = 0.05
