@@ -223,3 +223,17 @@ def test_what_a_web_server_says_in_words(status: int, error: type[Exception], sa
         source = HttpSource({})
         source._client.sleep = lambda _: None
         source.resolve(f"{server.url}/w.bin")
+
+
+def test_who_knows_neither_head_nor_ranges_sends_the_file_once() -> None:
+    """Up to 64 MB of it were read, and thrown away, to learn its size."""
+    body = bytes(1 << 20)
+
+    def plain(request: Request) -> Reply:
+        return Reply(405) if request.method == "HEAD" else Reply(200, {"ETag": '"e"'}, body)
+
+    with serving(plain) as server:
+        source = HttpSource({"no_proxy": "*"})
+        assert len(source._probe(source._request(f"{server.url}/f.bin")).body) <= 4096
+        listing = HttpSource({"no_proxy": "*"}).resolve(f"{server.url}/f.bin")
+    assert [file.size for file in listing.files] == [len(body)] and listing.revision == "e"

@@ -35,7 +35,7 @@ class HttpSource:
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
         self._trust = trust_from(env)
-        self._client = Client(env, trust=self._trust)
+        self._client = Client(env, trust=self._trust, body_max=4096)  # it asks for heads alone
 
     def resolve(self, uri: str, *, revision: str = "") -> Listing:
         """Size, ETag and digest that the server tells now. Raises Invalid, Denied, Absent, Unavailable,

@@ -57,6 +57,7 @@ class Client:
     deadlines: Deadlines = field(default_factory=lambda: Deadlines(15, 30, LEAST_BYTES_S))
     trust: Trust = field(default_factory=Trust)
     attempts_max: int = 4
+    body_max: int = BODY_MAX
     sleep: Callable[[float], None] = time.sleep
     _kept: dict[tuple[str, str, int], Conn] = field(default_factory=dict)
 
@@ -119,7 +120,7 @@ class Client:
             length = {"Content-Length": str(len(body))} if method == "POST" else {}
             conn.send(method, at, {**headers, **length}, body)
             head = conn.answer(method=method)
-            most = 0 if method == "HEAD" else min(BODY_MAX, (head.content_length or 0) or BODY_MAX)
+            most = 0 if method == "HEAD" else min(self.body_max, head.content_length or self.body_max)
             answer = conn.skip(most)
         except BaseException:
             conn.close()
