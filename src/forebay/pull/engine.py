@@ -280,10 +280,19 @@ class SmallFolder:
         with disk_errors(f"make a folder in {parts}"):
             for old in parts.glob("small-*"):
                 _remove_if_dead(old)
-            self.path = Path(tempfile.mkdtemp(prefix="small-", dir=parts))
-            self.descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            with suppress(OSError):
-                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while not self._made(parts):  # else somebody took it for a dead one before we had the lock
+                os.close(self.descriptor)
+
+    def _made(self, parts: Path) -> bool:
+        self.path = Path(tempfile.mkdtemp(prefix="small-", dir=parts))
+        self.descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False  # somebody is about to remove it
+        except OSError:
+            pass  # a file system without locks
+        return (self.path / "lock").exists()
 
     def remove(self) -> None:
         """Leave nothing behind."""

@@ -120,7 +120,7 @@ def check_wanted(paths: Iterable[str], env: Mapping[str, str]) -> None:
     try:
         check_together(p for p in paths if not (allow or ignore) or wanted(p, allow, ignore))
     except Invalid as error:
-        way_out = "leave it out with STORAGE_IGNORE_PATTERNS (--exclude)"
+        way_out = "STORAGE_IGNORE_PATTERNS (--exclude) can leave it out"
         raise Invalid(f"{error.message}; {way_out}") from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.pull import journal, parts
+from forebay.pull import engine, journal, parts
 from forebay.pull.opening import open_transfer, transfer_of
 from forebay.pull.plan import Ranges
 from forebay.pull.state import Transfer, entry_of
@@ -112,3 +112,21 @@ def test_a_lock_whose_name_went_between_opening_and_locking_is_nobodys(tmp_path,
     assert lock.take()
     lock.release()
     assert not path.exists()
+
+
+def test_a_folder_that_is_not_locked_yet_is_not_lost_to_who_looks_for_dead_ones(tmp_path, monkeypatch):
+    flock, others = fcntl.flock, []
+
+    def late(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(engine.fcntl, "flock", flock)
+        others.append(engine.SmallFolder(tmp_path, needed=True))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(engine.fcntl, "flock", late)
+    mine = engine.SmallFolder(tmp_path, needed=True)
+    assert mine.path.is_dir() and others[0].path.is_dir() and mine.path != others[0].path
+    third = engine.SmallFolder(tmp_path, needed=True)
+    for folder in (mine, *others, third):
+        assert folder.path.is_dir()
+        folder.remove()
+    assert list(tmp_path.iterdir()) == []
