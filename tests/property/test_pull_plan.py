@@ -67,8 +67,13 @@ def test_pieces_shrink_towards_the_end_but_not_below_the_least(left: int, worker
 
 
 @given(st.floats(0, 1e12), st.integers(1, 1 << 28))
-def test_a_usual_piece_stays_near_the_first_one(pace: float, first: int) -> None:
-    assert first // 4 <= usual_segment(pace, first) <= first * 8
+def test_a_usual_piece_lasts_about_as_long_on_any_connection(pace: float, first: int) -> None:
+    piece = usual_segment(pace, first)
+    assert piece <= first * 8
+    if not pace:
+        assert piece == first // 8
+    elif piece > min(first // 8, 1 << 20):
+        assert piece <= pace * 0.6
 
 
 @given(PAIRS, st.booleans(), st.integers(0, 60), st.booleans())

@@ -45,7 +45,7 @@ class Board:
         self.bytes_resumed = self.retries = 0
         self.had: list[Transfer] = []  # which someone else has finished meanwhile
         self.asked_slower = False
-        self.round_trip_s = 0.0  # the shortest of some answers; 0: not known yet
+        self.round_trip_s = self._pace = 0.0  # the shortest of some answers; of some worker; 0: not known
         self._answers, self._shortest_s = 0, math.inf
         self.unjournaled = 0
         self._journal_bytes = max(settings.journal_every_bytes, sum(f.size or 0 for f in wanted) // 100)
@@ -63,8 +63,9 @@ class Board:
     # --- workers ---
 
     def claim(self, worker: int, pace: float) -> Work | None:
-        """Work for a worker that moves `pace` bytes per second (0: not known); None when the pull is over."""
+        """Work for a worker that moves `pace` bytes per second (0: like others); None when all is over."""
         with self.changed:
+            pace = self._pace = pace or self._pace
             while not self.over:
                 if worker < self.target and (work := self._pick(pace)):
                     return work
@@ -116,8 +117,7 @@ class Board:
         return None
 
     def claim_ahead(self, worker: int, pace: float, at: Transfer) -> Claim | None:
-        """A second piece for a worker of a far origin, to be asked for while the first one comes: of the same
-        file, or another file's turn would wait until this worker is through with this one."""
+        """A second piece for a worker of a far origin, asked for while one comes: of the same file."""
         with self.changed:
             may = pace > 0 and self._far and worker < self.target and not self.over
             return self._piece(pace, at) if may else None

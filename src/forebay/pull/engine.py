@@ -173,8 +173,9 @@ class _Pull:
 
     def _sight(self, now: float) -> Sight:
         """What the tuner may look at."""
-        network = sum(w.watch.seconds[p] for w in self._workers for p in ("network", "wait"))
-        local = sum(w.watch.seconds[p] for w in self._workers for p in ("disk", "buffers", "limit"))
+        spent = self._spent(now)  # with what still lasts: a slow connection takes seconds for a block
+        network = spent.get("network", 0.0) + spent.get("wait", 0.0)
+        local = sum(spent.get(p, 0.0) for p in ("disk", "buffers", "limit"))
         board = self._board
         return Sight(
             now, self._moved(), board.wanting, network, local, board.round_trip_s, board.order.spilled,

@@ -84,15 +84,20 @@ def next_segment(taken: Ranges, size: int, most: int) -> tuple[int, int] | None:
 
 
 SEGMENT_S = 0.6
+PIECE_LEAST = 1 << 20
 
 
 def usual_segment(pace: float, first: int) -> int:
     """Bytes that one connection moves in a good half second: far more than a round trip, and no long tail.
 
-    `pace` in bytes per second, 0 if it is not known yet: then the least, so that what is learned counts soon.
-    Between a quarter and eight times `first`.
+    `pace` in bytes per second, 0 if it is not known yet: then little, so that what is learned counts soon,
+    and slow connections have not taken the whole file when it turns out that more would help. At most eight
+    times `first`.
     """
-    return max(first // 4, min(first * 8, int(pace * SEGMENT_S) // ALIGN * ALIGN))
+    if not pace:
+        return first // 8
+    least = min(first // 8, PIECE_LEAST)
+    return max(least, min(first * 8, int(pace * SEGMENT_S) // ALIGN * ALIGN))
 
 
 def ordered_piece(room: int, workers: int, files: int) -> int:

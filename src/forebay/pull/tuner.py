@@ -26,6 +26,8 @@ class Sight:
 FAR_S = 0.015
 FAR_START = 10  # each asks ahead, so that two answers are on their way
 SLOWED_S = 1.0  # what was under way when the number was halved may still be refused
+SLOW_BYTES_S = 1.5e6  # of a connection: below, one burst more or less decides about a short window
+SLOW_WINDOW_S = 2.0
 SPILL_MOST = 0.1  # of the bytes that moved
 
 
@@ -34,8 +36,10 @@ class Tuner:
     """Doubles the number of connections as long as that pays and the network is what is waited for.
 
     Windows are short: a far origin wants many connections, and each window before that is lost time. Who
-    answers late is far, and gets ten at once: each connection is slow there. What comes so early that the
-    disk has to read it again is no gain, however fast it came.
+    answers late is far, and gets ten at once: each connection is slow there. Where a connection is slow for
+    another reason (servers that throttle send once a second) windows are longer, and what paid fully is
+    followed by a larger step. What comes so early that the disk has to read it again is no gain, however fast
+    it came.
     """
 
     target: int
@@ -57,11 +61,15 @@ class Tuner:
             return self.target
         if self._before_far and not far and self._before is None:  # it was only busy for a moment
             self.target, self._before_far = min(self.target, self._before_far), 0
-        if last is None or sight.now - last.now < self.window_s:
+        seconds = 0.0 if last is None else sight.now - last.now
+        if last is None or seconds < self.window_s:
             self._last = last or sight
             return self.target
+        rate = (sight.moved - last.moved) / seconds
+        slow = (sight.pace or rate / self.target) < SLOW_BYTES_S
+        if slow and seconds < SLOW_WINDOW_S:
+            return self.target
         self._last = sight
-        rate = (sight.moved - last.moved) / (sight.now - last.now)
         if rate <= 0 or sight.now < self._frozen_until:
             return self.target
         spills = sight.spilled - last.spilled > SPILL_MOST * (sight.moved - last.moved)
@@ -70,8 +78,9 @@ class Tuner:
             self.target, self._before = self._before[0], None
             self._frozen_until = sight.now + 5.0
         elif sight.wanting and network_bound and self.target < (most := self._most(sight)):
+            step = 4 if slow and self._paid(rate, share=0.8) else 2
             self._before = (self.target, rate)
-            self.target = min(most, self.target * 2)
+            self.target = min(most, self.target * step)
         else:
             self._before = None
         return self.target
@@ -84,11 +93,13 @@ class Tuner:
         streams = ordered_workers(sight.room, piece, sight.files)
         return min(self.most, max(FAR_START, streams // 2))  # two each: it asks ahead
 
-    def _paid(self, rate: float) -> bool:
-        assert self._before is not None
+    def _paid(self, rate: float, *, share: float = 0.25) -> bool:
+        """Whether the last growth brought this share of itself."""
+        if self._before is None:
+            return False
         connections, before = self._before
         added = (self.target - connections) / connections
-        return rate >= before * (1 + 0.25 * added)
+        return rate >= before * (1 + share * added)
 
     def slow_down(self, now: float) -> int:
         """The origin asked for less (429 or 503): half as many, again every second while it does, and no

@@ -65,6 +65,23 @@ def test_of_many_large_files_some_are_open_at_once() -> None:
         assert opened(board) not in first and isinstance(board.claim(0, 0.0), Claim)
 
 
+def test_what_one_worker_knows_of_the_pace_makes_the_next_ones_piece() -> None:
+    """Slow connections would hold the whole file before it is seen that more of them help."""
+    file = RemoteFile("w.bin", 1 << 30)
+    make = partial(transfer_of, Listing("https://h/w.bin", "r", (file,)), Path("parts"))
+    board = Board([file], make, [], Settings(connections_start=4))
+    board.opened(board.waiting.popleft())
+
+    def taken(worker: int, pace: float) -> int:
+        claim = board.claim(worker, pace)
+        assert isinstance(claim, Claim) and claim.end is not None
+        return claim.end - claim.start
+
+    assert [taken(0, 0.0), taken(1, 0.0)] == [4 << 20, 4 << 20]
+    assert [taken(0, 5e5), taken(2, 0.0)] == [1 << 20, 1 << 20]
+    assert taken(0, 5e7) > 8 << 20
+
+
 def test_the_digest_of_a_file_that_starts_over_holds_nothing_of_before() -> None:
     """Else it would be observed wrong, and published under another content's name."""
     board, transfer = one_file()

@@ -59,6 +59,26 @@ def test_a_far_origin_gets_ten_at_once() -> None:
     assert tuner.seen(Sight(1.0, 0, True, 0, 0, round_trip_s=0.04)) == 10
 
 
+def bursts(each: int, *, apart: float, seconds: float) -> list[int]:
+    """The numbers of a tuner at a server that sends `each` bytes at once and then waits a second, for every
+    connection by itself, begun `apart` of the one before."""
+    tuner, now, moved, began, seen = Tuner(1, 64), 100.0, 0, [100.0], [1]
+    while now < 100 + seconds:
+        now += 0.1
+        began += [now + apart * n for n in range(tuner.target - len(began))]
+        due = (int(now - at + 1) - int(now - at + 0.9) for at in began[: tuner.target] if now > at)
+        moved += each * sum(due)
+        pace = each if now > 102 else 0.0
+        seen.append(tuner.seen(Sight(now, moved, True, now * tuner.target, 0.0, pace=pace)))
+    return seen
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.03, 0.3])
+def test_a_server_that_throttles_each_connection_gets_many_soon(apart: float) -> None:
+    """Its bursts, one a second, looked like growth that did not pay: a file came from two connections."""
+    assert bursts(500_000, apart=apart, seconds=16)[-1] == 64
+
+
 def far(pace: float) -> int:
     """Connections to an origin that is 40 ms away, with 40 MB of memory for four files, after some growth."""
     tuner, moved = Tuner(4, 64), 0
