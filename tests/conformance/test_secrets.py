@@ -22,7 +22,9 @@ from tests.conformance.test_http import serving
 
 MARK = "Sesame4711MARK"
 B64 = base64.b64encode(f"me:{MARK}".encode()).decode().rstrip("=")
-QUICK = Settings(attempts_max=2, backoff_first_s=0.01, backoff_most_s=0.02, timeout_stall_s=2.0)
+QUICK = Settings(
+    attempts_max=2, patience_s=0.0, backoff_first_s=0.01, backoff_most_s=0.02, timeout_stall_s=2.0
+)
 
 
 def _docker(folder: Path, host: str) -> str:

@@ -22,6 +22,7 @@ QUICK = Settings(
     timeout_connect_s=2.0,
     timeout_stall_s=1.0,
     attempts_max=4,
+    patience_s=0.0,
     backoff_first_s=0.01,
     backoff_most_s=0.05,
     connections_start=3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,11 @@ def test_who_lets_nobody_in_ends_the_pull(tmp_path: Path, answer: bytes) -> None
         with pytest.raises(Unavailable, match=f"failed {TWO.attempts_max} times in a row"):
             folder.pull(server.url, settings=TWO)
     assert folder.names() == []
+
+
+def test_a_source_that_is_gone_has_time_to_come_back(tmp_path: Path) -> None:
+    folder, gone = Folder(tmp_path), [(502, {})] * 3 * TWO.attempts_max
+    with LyingServer(BODY, Lie(statuses=gone)) as server:
+        folder.pull(server.url, settings=replace(TWO, patience_s=20.0, backoff_most_s=0.02))
+        assert len(server.gets) >= len(gone)
+    assert (folder.out / "model.bin").read_bytes() == BODY

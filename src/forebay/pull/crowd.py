@@ -48,30 +48,37 @@ class Crowd:
 class Patience:
     """Of one piece: `attempts` in a row that brought nothing, and `tries`, which make waits grow."""
 
-    others: int  # what had been served when patience began
     attempts: int = 0
     tries: int = 0
+    _since: float = 0.0  # when the first of them failed
+    _others: int = 0  # what had been served by then
 
     def progress(self) -> None:
         """Enough has come: the next attempt is a first one."""
         self.attempts = self.tries = 0
 
-    def failed(self, error: Exception, kept: int, served: int) -> bool:
-        """Count an attempt that kept `kept` bytes. True if the origin is merely full; `served` is what
-        came in all by now."""
+    def failed(self, error: Exception, kept: int, served: int, now: float) -> bool:
+        """Count an attempt that kept `kept` bytes. True if the origin is merely full: of what was `served` in
+        all by now, some came since the first failure."""
         self.attempts += 1
         self.tries += 1
-        full = kept == 0 and self._may_be_full(error) and served - self.others >= PROGRESS_BYTES
-        if kept or full:
-            self.others = served
+        again = kept == 0 and self.attempts > 1  # one alone is an accident, or the end of them all
+        full = again and may_pass(error) and served - self._others >= PROGRESS_BYTES
+        if self.attempts == 1 or kept or full:
+            self._others = served
         if full:
-            self.attempts = 0
+            self.attempts = 1
+        if self.attempts == 1:
+            self._since = now
         return full
 
-    def _may_be_full(self, error: Exception) -> bool:
-        """One dropped connection alone is an accident."""
-        if isinstance(error, Dropped):
-            return self.attempts > 1
-        return getattr(error, "busy", False) or (
-            isinstance(error, Unreachable) and not isinstance(error, Untrusted)
-        )
+    def lasted(self, now: float) -> float:
+        """Seconds since the first attempt in vain."""
+        return now - self._since
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether this is trouble that ends by itself: nobody there, nobody listening, nobody with time."""
+    if isinstance(error, Dropped) or getattr(error, "busy", False):
+        return True
+    return isinstance(error, Unreachable) and not isinstance(error, Untrusted)

@@ -22,8 +22,9 @@ class Settings:
     timeout_stall_s: float = 30.0  # no byte for so long: the connection is given up
     speed_least_bytes_s: int = 1024  # below this for `timeout_stall_s`: the same
     attempts_max: int = 6  # per piece, without progress in between
+    patience_s: float = 45.0  # so long the source may be gone: one that restarts is back by then
     backoff_first_s: float = 0.5
-    backoff_most_s: float = 30.0
+    backoff_most_s: float = 8.0
     connections_max: int = 64
     connections_start: int = 0  # 0: one per file, four at most
     hashers: int = 0  # 0: one per core, four at most
@@ -48,6 +49,7 @@ class Settings:
                 env, "FOREBAY_PULL_STALL_S", _number(env, "S3_READ_TIMEOUT", plain.timeout_stall_s)
             ),
             attempts_max=int(_number(env, "S3_MAX_ATTEMPTS", plain.attempts_max)),
+            patience_s=0.0 if env.get("S3_MAX_ATTEMPTS") else plain.patience_s,
             connections_max=int(_number(env, "FOREBAY_PULL_CONNECTIONS", plain.connections_max)),
             direct_io=_number(env, "FOREBAY_PULL_DIRECT", 1) != 0,
         )

@@ -18,7 +18,7 @@ from forebay.kit.redact import redacted
 from forebay.pull.asking import Asker, Body, GiveBack, Retry
 from forebay.pull.board import Board
 from forebay.pull.clockwork import Watch
-from forebay.pull.crowd import PROGRESS_BYTES, Patience
+from forebay.pull.crowd import PROGRESS_BYTES, Patience, may_pass
 from forebay.pull.limits import Limits
 from forebay.pull.opening import open_transfer
 from forebay.pull.small import SmallFiles
@@ -47,7 +47,7 @@ class _Piece:
     """How far a worker is with its claim: `start` is on disk, `filled` more bytes are in `buffer`."""
 
     claim: Claim
-    patience: Patience
+    patience: Patience = field(default_factory=Patience)
     buffer: mmap.mmap | None = None
     filled: int = 0
     began: float = field(default_factory=time.monotonic)
@@ -159,7 +159,7 @@ class Worker:
 
     def _fetch(self, claim: Claim) -> None:
         board = self.shared.board
-        piece = _Piece(claim, Patience(board.crowd.served))
+        piece = _Piece(claim)
         try:
             while board.current(claim) and (claim.end is None or claim.start < claim.end):
                 self._attempt(piece)
@@ -205,12 +205,14 @@ class Worker:
 
     def _after_trouble(self, piece: _Piece, origin: Origin, error: Exception, kept: int) -> None:
         board, settings, patience = self.shared.board, self.shared.board.settings, piece.patience
-        full = patience.failed(error, kept, board.crowd.served) and board.origins.is_last(origin)
+        now, last = time.monotonic(), board.origins.is_last(origin)
+        full = patience.failed(error, kept, board.crowd.served, now) and last
         board.retries += 1
         wait = getattr(error, "wait_s", None)
         if isinstance(error, Stalled) and self._stalls_too_often(piece, origin, error):
             return
-        if patience.attempts >= settings.attempts_max:
+        waiting = last and may_pass(error) and patience.lasted(now) < settings.patience_s
+        if patience.attempts >= settings.attempts_max and not waiting:
             if not board.avoid(piece.claim.transfer, origin, str(error)):
                 raise self._failed(piece, origin, error) from error
             patience.progress()
