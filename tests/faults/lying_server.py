@@ -46,6 +46,7 @@ class Lie:
     bare: bool = False  # no ETag: nothing tells versions apart
     extra: int = 0  # bytes after the end of a chunked or close-delimited body
     at_once: int = 0  # GETs that are answered at once, slowly; others get `crowded`. 0: any number
+    alone: bool = False  # one connection is served after the other, each to its end
     crowded: bytes = b""  # sent to those beyond, whose connection ends; with nothing it just ends
 
 
@@ -124,7 +125,10 @@ class LyingServer:
             except OSError:
                 return
             self._open.add(peer)
-            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+            if self.lie.alone:
+                self._serve(peer)
+            else:
+                threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:
         stream = peer.makefile("rb")

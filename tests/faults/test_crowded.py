@@ -37,6 +37,15 @@ def test_who_lets_nobody_in_ends_the_pull(tmp_path: Path, answer: bytes) -> None
     assert folder.names() == []
 
 
+def test_who_is_idle_keeps_no_place_at_a_server_of_one_thread(tmp_path: Path) -> None:
+    """It serves a connection to its end, and the others wait until then, for ever if nobody closes his."""
+    folder = Folder(tmp_path)
+    with LyingServer(BODY, Lie(alone=True)) as server:
+        report = folder.pull(server.url, settings=quick(timeout_stall_s=5.0, segment_bytes=1 << 22))
+    assert (folder.out / "model.bin").read_bytes() == BODY
+    assert server.sent == len(BODY) and not report.retries
+
+
 def test_a_source_that_is_gone_has_time_to_come_back(tmp_path: Path) -> None:
     folder, gone = Folder(tmp_path), [(502, {})] * 3 * TWO.attempts_max
     with LyingServer(BODY, Lie(statuses=gone)) as server:

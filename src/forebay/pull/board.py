@@ -39,12 +39,11 @@ class Board:
         self.buffers = Buffers(settings.buffers_bytes_max)
         self.order = Order(self.buffers, settings.buffers_bytes_max // 2)
         self.error: BaseException | None = None
+        self.asked_slower = False
         self.notes: list[str] = []
         self.origins = Origins(tuple(origins), self.notes)
-        self.left = len(wanted)
-        self.bytes_resumed = self.retries = 0
+        self.left, self.bytes_resumed, self.retries = len(wanted), 0, 0
         self.had: list[Transfer] = []  # which someone else has finished meanwhile
-        self.asked_slower = False
         self.round_trip_s = self._pace = 0.0  # the shortest of some answers; of some worker; 0: not known
         self._answers, self._shortest_s = 0, math.inf
         self.unjournaled = 0
@@ -62,13 +61,15 @@ class Board:
 
     # --- workers ---
 
-    def claim(self, worker: int, pace: float) -> Work | None:
-        """Work for a worker that moves `pace` bytes per second (0: like others); None when all is over."""
+    def claim(self, worker: int, pace: float, idle: Callable[[], None] = lambda: None) -> Work | None:
+        """Work for a worker that moves `pace` bytes per second (0: like others); None when all is over.
+        `idle` is called while there is none for it."""
         with self.changed:
             pace = self._pace = pace or self._pace
             while not self.over:
                 if worker < self.target and (work := self._pick(pace)):
                     return work
+                idle()
                 self.changed.wait(0.5)
         return None
 

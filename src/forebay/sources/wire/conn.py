@@ -393,7 +393,7 @@ def _connect(at: Where, deadlines: Deadlines, proxy: Proxy | None) -> socket.soc
     try:
         sock = dial(host, port, deadlines.connect_s)
     except OSError as error:
-        through = " (proxy)" if proxy is not None else ""
-        raise Unreachable(f"cannot connect to {host}:{port}{through}: {error}") from error
+        shown, through = f"[{host}]" if ":" in host else host, " (proxy)" if proxy is not None else ""
+        raise Unreachable(f"cannot connect to {shown}:{port}{through}: {error}") from error
     set_up(sock, tick_s=_TICK_S, send_s=deadlines.stall_s)
     return sock

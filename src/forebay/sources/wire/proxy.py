@@ -30,7 +30,8 @@ class Proxy:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
-        return f"the proxy {self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"the proxy {host}:{self.port}"
 
     def check(self, head: Head, host: str, *, tunnel: bool) -> None:
         """Raise ProxyRefused or ProxyFailed if this answer is the proxy's own, and no good: for a `tunnel`
