@@ -39,8 +39,7 @@ class Board:
         self.buffers = Buffers(settings.buffers_bytes_max)
         self.order = Order(self.buffers, settings.buffers_bytes_max // 2)
         self.error: BaseException | None = None
-        self.asked_slower = False
-        self.notes: list[str] = []
+        self.asked_slower, self.notes = False, list[str]()
         self.origins = Origins(tuple(origins), self.notes)
         self.left, self.bytes_resumed, self.retries = len(wanted), 0, 0
         self.had: list[Transfer] = []  # which someone else has finished meanwhile
@@ -63,14 +62,14 @@ class Board:
 
     def claim(self, worker: int, pace: float, idle: Callable[[], None] = lambda: None) -> Work | None:
         """Work for a worker that moves `pace` bytes per second (0: like others); None when all is over.
-        `idle` is called while there is none for it."""
+        `idle` is called when nothing has happened for a while."""
         with self.changed:
             pace = self._pace = pace or self._pace
             while not self.over:
                 if worker < self.target and (work := self._pick(pace)):
                     return work
-                idle()
-                self.changed.wait(0.5)
+                if not self.changed.wait(0.5):
+                    idle()
         return None
 
     @property

@@ -130,10 +130,11 @@ class Worker:
             claim, self._next = self._next, None
             return claim
         self.busy = False
+        if self.index >= self.shared.board.target:
+            self.asker.close()  # who is not at work keeps no place at the server from others
         if self.shared.limits.slots.most:
             self._leave(set(self._slots))
         with self.watch.phase("idle"):
-            # Who is not at work keeps no place at the server from others.
             work = self.shared.board.claim(self.index, self.pace, idle=self.asker.close)
         self.busy = work is not None
         return work

@@ -70,7 +70,7 @@ def test_what_one_worker_knows_of_the_pace_makes_the_next_ones_piece() -> None:
     file = RemoteFile("w.bin", 1 << 30)
     make = partial(transfer_of, Listing("https://h/w.bin", "r", (file,)), Path("parts"))
     board = Board([file], make, [], Settings(connections_start=4))
-    board.opened(board.waiting.popleft())
+    opened(board)
 
     def taken(worker: int, pace: float) -> int:
         claim = board.claim(worker, pace)
