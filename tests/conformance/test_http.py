@@ -234,6 +234,6 @@ def test_who_knows_neither_head_nor_ranges_sends_the_file_once() -> None:
 
     with serving(plain) as server:
         source = HttpSource({"no_proxy": "*"})
-        assert len(source._probe(source._request(f"{server.url}/f.bin")).body) <= 4096
+        assert len(source._probe(source._request(f"{server.url}/f.bin"), "f.bin").body) <= 4096
         listing = HttpSource({"no_proxy": "*"}).resolve(f"{server.url}/f.bin")
     assert [file.size for file in listing.files] == [len(body)] and listing.revision == "e"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from forebay.engines.fileserver import Reply, Request
-from forebay.errors import Invalid
+from forebay.errors import Invalid, Unavailable
 from forebay.pull import Settings, pull_to
 from forebay.sources.azureauth import place_of
 from forebay.sources.hf import parse, token_of
@@ -40,7 +40,7 @@ def test_a_page_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     """A login's page became model.bin."""
     with serving(web(b"weights")) as server:
         for place in ("/page.bin", "/page.bin?sig=1"):
-            with pytest.raises(Invalid, match="web page"):
+            with pytest.raises(Unavailable, match="web page"):
                 resolve(server.url + place, {})
         for place in ("/", "/models/", ""):
             with pytest.raises(Invalid, match="names a folder"):

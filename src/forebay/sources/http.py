@@ -45,18 +45,14 @@ class HttpSource:
         request = self._request(uri)
         with closing(self._client):
             reply = self._probe(request, name)
-        if _is_page(reply, name):
-            raise Invalid(f"{redacted(uri)} is a web page, not a file: use the address that downloads it, "
-                          "with the credentials it wants (netrc, <host>-headers)")  # fmt: skip
         size = _size(reply.head)
         etag = reply.head.get("etag")
         strong = etag.strip('"') if etag and not etag.startswith("W/") else ""
         sha256 = _promised(reply)
-        if not sha256 and is_page(reply.head) and not name.lower().endswith(_PAGES):
-            hint = (
-                "is it a login, a proxy's notice, or the page about the file? Check address and credentials"
-            )
-            raise Unavailable(f"{redacted(reply.url)} is a web page where {name} was expected: {hint}")
+        if not sha256 and _is_page(reply, name):
+            raise Unavailable(f"{redacted(reply.url)} is a web page where {name} was expected, perhaps a "
+                              "login or a proxy's notice: use the address that downloads the file, with "
+                              "the credentials that it wants (netrc, <host>-headers)")  # fmt: skip
         # A date and a size may be those of another file, and what looks like a signature may be its name.
         weak = f"{reply.head.get('last-modified') or etag}|{size}|{uri}"
         seen = sha256 or strong or hashlib.sha256(weak.encode()).hexdigest()
@@ -115,8 +111,7 @@ def _name(uri: str) -> str:
 
 def _is_page(reply: Reply, name: str) -> bool:
     """Whether a page came in place of a file: of a login, of a folder, or what shows the file to people."""
-    kind = reply.head.get("content-type").partition(";")[0].strip().lower()
-    return kind == "text/html" and not name.lower().endswith((".html", ".htm"))
+    return is_page(reply.head) and not name.lower().endswith(_PAGES)
 
 
 def _size(head: Head) -> int | None:
