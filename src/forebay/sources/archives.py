@@ -57,9 +57,7 @@ def unpack(archive: Path, into: Path, *, bytes_max: int | None = None) -> list[s
     """Unpack `archive` into the empty folder `into`, durably; returns the relative paths of the files.
 
     Links become what they lead to in it. Devices are refused, like links that lead elsewhere, absolute names
-    and `..`. At most
-    `bytes_max`
-    (default: a hundred times the archive) is written. Raises Damaged, Invalid,
+    and `..`. At most `bytes_max` (default: a hundred times the archive) is written. Raises Damaged, Invalid,
     and the errors of the disk.
     """
     most = bytes_max if bytes_max is not None else archive.stat().st_size * RATIO_MAX + SLACK
