@@ -42,6 +42,7 @@ from forebay.store.informer import Informer
 from forebay.store.protocol import Store, Where, edit_status
 
 RESYNC_S = 60.0
+RESYNC_LEAST_S = 1.0  # whatever is set: an agent that never waits looks without end
 ROUNDS_MAX = 5
 GATHER_S = 0.02  # events of one change come together
 _log = logging.getLogger("forebay.node")
@@ -275,7 +276,7 @@ async def _settings(store: Store) -> Settings:
         )
         raw = json.loads((config.raw.get("data") or {}).get("localModel") or "{}")
         return Settings(
-            resync_s=float(raw.get("reconcilationFrequencyInSecs") or RESYNC_S),
+            resync_s=max(RESYNC_LEAST_S, float(raw.get("reconcilationFrequencyInSecs") or RESYNC_S)),
             job_namespace=str(raw.get("jobNamespace") or JOB_NAMESPACE),
             checking=_checking(raw),
         )
