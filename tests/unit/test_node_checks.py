@@ -255,6 +255,7 @@ def test_a_file_system_that_takes_the_flag_and_not_the_read_is_no_bad_disk(root,
 def test_what_cannot_be_read_is_not_warm_and_is_checked(root, monkeypatch):
     a_model(root, "k", b"a" * 10)
     mine = Chores(root)
+    mine.schedule = Checking(every_s=0.0)  # nothing is checked unless it is asked for
 
     def unreadable(*_, **__):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -270,6 +271,7 @@ def test_what_cannot_be_read_is_not_warm_and_is_checked(root, monkeypatch):
 def test_a_process_that_may_open_no_file_warms_nothing_and_takes_nothing_away(root, monkeypatch):
     a_model(root, "k", b"a" * 10)
     mine = Chores(root)
+    mine.schedule = Checking(every_s=0.0)  # nothing is checked unless it is asked for
 
     def no_more(*_, **__):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
