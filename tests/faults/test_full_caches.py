@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tests.faults.pulling import some_bytes
 
 from forebay.cache import damage, entitled, manifests, open_root, pins, reservations, verify
 from forebay.cache.entitled import Entitlement
+from forebay.cache.manifest import Manifest
 from forebay.cache.root import Root
 from forebay.errors import Exhausted, ForebayError
 from forebay.kit.disk import files_below
@@ -154,19 +155,27 @@ def test_a_pull_that_meets_a_full_disk_says_what_is_kept_and_goes_on(root: Root,
     assert_promises(root)
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EACCES])
-def test_a_check_that_could_not_read_takes_nothing_away(tmp_path: Path, monkeypatch, number: int) -> None:
-    """A process without memory or files to open says nothing of the content, which pods use."""
+def served(tmp_path: Path) -> tuple[Root, Manifest]:
     root = open_root(tmp_path / "root")
     serve(root, "a", BODY)
     model = manifests.find(root, "a")
     assert model is not None
+    return root, model
 
+
+def refusing(number: int) -> Callable[..., None]:
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
+    return refuse
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EACCES])
+def test_a_check_that_could_not_read_takes_nothing_away(tmp_path: Path, monkeypatch, number: int) -> None:
+    """A process without memory or files to open says nothing of the content, which pods use."""
+    root, model = served(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(type(root.disk), "raw_blocks", refuse)
+        patch.setattr(type(root.disk), "raw_blocks", refusing(number))
         with pytest.raises(OSError, match=os.strerror(number)):
             verify.check(root, model)
     assert shown(root, "a") is not None and damage.notes(root) == []
@@ -175,15 +184,8 @@ def test_a_check_that_could_not_read_takes_nothing_away(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EUCLEAN, errno.EBADMSG])
 def test_a_check_sets_aside_what_the_disk_has_lost(tmp_path: Path, monkeypatch, number: int) -> None:
-    root = open_root(tmp_path / "root")
-    serve(root, "a", BODY)
-    model = manifests.find(root, "a")
-    assert model is not None
-
-    def refuse(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(type(root.disk), "raw_blocks", refuse)
+    root, model = served(tmp_path)
+    monkeypatch.setattr(type(root.disk), "raw_blocks", refusing(number))
     assert [note.found for note in verify.check(root, model)] == [f"unreadable: {os.strerror(number)}"]
     assert shown(root, "a") is None
 

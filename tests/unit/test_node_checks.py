@@ -252,31 +252,33 @@ def test_a_file_system_that_takes_the_flag_and_not_the_read_is_no_bad_disk(root,
     assert b"".join(root.disk.raw_blocks(path)) == b"abc"
 
 
-def test_what_cannot_be_read_is_not_warm_and_is_checked(root, monkeypatch):
+def refusing(number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+def warming(root):
+    """Chores that are asked to warm a model, and check nothing unless they are asked for that, too."""
     a_model(root, "k", b"a" * 10)
     mine = Chores(root)
-    mine.schedule = Checking(every_s=0.0)  # nothing is checked unless it is asked for
+    mine.schedule = Checking(every_s=0.0)
+    mine.warm("k", ASKED)
+    return mine
 
-    def unreadable(*_, **__):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+def test_what_cannot_be_read_is_not_warm_and_is_checked(root, monkeypatch):
+    mine, unreadable = warming(root), refusing(errno.EIO)
     monkeypatch.setattr(chores, "prewarm", unreadable)
     monkeypatch.setattr(type(root.disk), "raw_blocks", unreadable)
-    mine.warm("k", ASKED)
     carried_out(mine, lambda: until(lambda: mine.results == {"damaged": 1}))
     assert mine.warming == {"k"} and manifests.find(root, "k") is None
     assert [note.found for note in damage.notes(root)] == ["unreadable: Input/output error"]
 
 
 def test_a_process_that_may_open_no_file_warms_nothing_and_takes_nothing_away(root, monkeypatch):
-    a_model(root, "k", b"a" * 10)
-    mine = Chores(root)
-    mine.schedule = Checking(every_s=0.0)  # nothing is checked unless it is asked for
-
-    def no_more(*_, **__):
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    monkeypatch.setattr(chores, "prewarm", no_more)
-    mine.warm("k", ASKED)
+    mine = warming(root)
+    monkeypatch.setattr(chores, "prewarm", refusing(errno.EMFILE))
     carried_out(mine, lambda: until(lambda: mine.warming == {"k"} and not mine._cold))
     assert manifests.find(root, "k").warmed_for == "" and mine.results == {}
