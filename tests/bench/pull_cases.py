@@ -193,7 +193,7 @@ def small(bench: Bench, peers: Peers) -> None:
         url = at.urls["s3"]
         ours = peers.forebay("small forebay", "s3://bkt/small", {**S3, "AWS_ENDPOINT_URL": url})
         tools = peers.s3_tools(url, "small", "small ", streams=16)
-        bench.rounds_of([Tool(ours.name, ours.argv, ours.env), *tools])
+        bench.rounds_of([Tool(ours.name, ours.argv, ours.env), *tools], of="small")
 
 
 def killed(bench: Bench, peers: Peers) -> list[float]:

@@ -136,7 +136,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Board.next_commit
 
     def next_commit(self: Board) -> list[Finished | Transfer]:
-        until(lambda: len(self.verified) == 6 or self.over)
+        until(lambda: len(list(self.verified)) == 6 or self.over)
         return real(self)
 
     monkeypatch.setattr(Board, "next_commit", next_commit)

@@ -20,6 +20,7 @@ from forebay.pull.order import Order
 from forebay.pull.plan import ordered_piece, piece_bytes
 from forebay.pull.state import Batch, Claim, Item, Opening, Origin, Transfer, Waiting, Work, next_piece
 from forebay.pull.tuner import FAR_S
+from forebay.pull.verified import Verified
 from forebay.sources.types import RemoteFile
 
 RESTARTS_MAX = 2
@@ -34,7 +35,7 @@ class Board:
         lock = threading.RLock()
         # One lock; who waits for what is woken for that alone: workers, hashers, the committer, the engine.
         self.changed, self._to_hash = threading.Condition(lock), threading.Condition(lock)
-        self._to_commit, self.attention = threading.Condition(lock), threading.Condition(lock)
+        self.attention, self.verified = threading.Condition(lock), Verified(lock)
         self.settings, self.crowd = settings, Crowd(self.changed)
         self.buffers = Buffers(settings.buffers_bytes_max)
         self.order = Order(self.buffers, settings.buffers_bytes_max // 2)
@@ -53,7 +54,6 @@ class Board:
         self.busy: deque[Transfer] = deque()  # others are at them
         self.open: list[Transfer] = []
         self.hashable: deque[Transfer] = deque()
-        self.verified: deque[Finished | Transfer] = deque()
         self.batches = 0
         files = min(4, len(self.waiting.large) + -(-len(self.waiting.small) // 64))
         self.target = max(1, min(settings.connections_max, settings.connections_start or files))
@@ -325,8 +325,7 @@ class Board:
                 self.open.remove(file)
             else:
                 self.crowd.came(file.size)
-            self.verified.append(file)
-            self._to_commit.notify()
+            self.verified.put(file, self.left)
 
     def small_over(self, batch: Batch, left: Sequence[Transfer]) -> None:
         """A batch is through; what it could not fetch goes the long way."""
@@ -350,13 +349,10 @@ class Board:
             transfer.hashing = False
 
     def next_commit(self) -> list[Finished | Transfer]:
-        """All that is verified by now; empty when the pull is over."""
+        """What is verified by now; empty when the pull is over."""
         with self.changed:
-            while not self.verified and not self.over:
-                self._to_commit.wait(0.5)
-            if self.error is not None:
-                return []
-            return [self.verified.popleft() for _ in range(min(512, len(self.verified)))]
+            self.verified.wait(lambda: self.left, lambda: self.over)
+            return [] if self.error is not None else self.verified.take()
 
     def published(self, count: int, *, parts: int = 0) -> None:
         """So many files have their names; `parts` of them were large."""
@@ -368,7 +364,7 @@ class Board:
     # --- the whole ---
 
     def _wake_all(self) -> None:
-        for waiting in (self.changed, self._to_hash, self._to_commit, self.attention):
+        for waiting in (self.changed, self._to_hash, self.verified.ready, self.attention):
             waiting.notify_all()
 
     def fail(self, error: BaseException) -> None:

@@ -20,8 +20,7 @@ def transfer_of(listing: Listing, parts: Path, file: RemoteFile) -> Transfer:
     differ."""
     identity = journal.identity(file, listing.identity)
     stem = file.sha256 if file.sha256 else "x-" + sha256(identity.encode()).hexdigest()[:40]
-    path = parts / f"{stem}.part"
-    return Transfer(file, identity, path, file.size, Lock(path.with_name(path.name + ".lock")))
+    return Transfer(file, identity, parts / f"{stem}.part", file.size, Lock(parts / f"{stem}.part.lock"))
 
 
 def left_of(listing: Listing, parts: Path, wanted: Callable[[RemoteFile], bool]) -> tuple[int, set[str]]:
